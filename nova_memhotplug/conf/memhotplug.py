@@ -1,0 +1,116 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The ``[memhotplug]`` group, read by nova-api and nova-compute."""
+
+from oslo_config import cfg
+
+GROUP = cfg.OptGroup(
+    'memhotplug',
+    title='Memory hot-plug options',
+    help="""
+Memory hot-plug lets a running server of a flavor with the extra spec
+``memhotplug:max_memory_mb`` grow its memory without a reboot.
+""")
+
+OPTS = [
+    cfg.IntOpt(
+        'default_slots',
+        default=8, min=1, max=255,
+        help="""
+Memory slots reserved for a flavor without ``memhotplug:slots``.
+
+Every slot reserves 1 GiB of guest physical address space (QEMU,
+hw/i386/pc.c and hw/arm/virt.c), so keep it small.
+"""),
+    cfg.StrOpt(
+        'zero_cell_strategy',
+        default='auto',
+        choices=[
+            ('auto', 'The first of native, shim and tiny that the host can '
+                     'start.'),
+            ('native', 'libvirt and QEMU take a cell of zero memory as it '
+                       'is.'),
+            ('shim', 'The emulator is started through the shim, which drops '
+                     'the memory backend of the empty cell.'),
+            ('tiny', 'The reserved cell gets 1 MiB (one huge page), taken '
+                     'from cell 0.'),
+            ('existing', 'No cell is reserved: memory is plugged into the '
+                         'last existing cell.'),
+        ],
+        help="""
+How a NUMA cell without memory is brought about.
+
+Possible values are tried at service start with a paused throw-away domain
+per guest architecture. A named value is used only where that succeeded;
+anything else refuses to start servers that want a zero node.
+"""),
+    cfg.StrOpt(
+        'shim_directory',
+        default='/usr/libexec/nova-memhotplug',
+        help="""
+Directory that holds one link to the shim per QEMU target, named like the
+emulator (for example ``qemu-system-x86_64``).
+
+``nova-memhotplug-status shim link`` fills it. It must have the same path on
+every host that servers move between, and libvirt must be allowed to run what
+it holds.
+"""),
+    cfg.IntOpt(
+        'aarch64_memory_block_mb',
+        default=128,
+        help="""
+Size of the memory block of aarch64 guests, in MiB.
+
+128 for kernels with pages of 4 KiB, 512 for kernels with pages of 64 KiB. A
+guest refuses a DIMM that is no multiple of its block, and every later one, so
+set 512 if any guest may run a 64 KiB kernel. A guest agent that reports a
+larger block than this is believed.
+""",
+        choices=[(128, 'guests with 4 KiB pages'),
+                 (512, 'guests with 64 KiB pages')]),
+    cfg.IntOpt(
+        'confirm_timeout',
+        default=30, min=1, max=600,
+        help="""
+Seconds to wait until the guest agent shows the new memory.
+
+Used only for servers whose image asks for the guest agent. A guest whose
+agent answers but does not show the memory in this time has refused it: the
+device is taken away again and the resize fails.
+"""),
+    cfg.BoolOpt(
+        'online_guest_memory',
+        default=True,
+        help="""
+Ask the guest agent to bring new memory online when the guest itself does not.
+
+Some kernels leave hot-plugged memory offline until told otherwise.
+"""),
+]
+
+
+def register_opts(conf):
+    """Register the group and its options.
+
+    :param conf: the ``oslo_config.cfg.ConfigOpts`` to register them with
+    """
+    conf.register_group(GROUP)
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def list_opts():
+    """List the options for ``oslo-config-generator``.
+
+    :returns: a list of ``(group, options)`` pairs
+    """
+    return [(GROUP, OPTS)]

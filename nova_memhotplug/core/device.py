@@ -1,0 +1,135 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Memory devices of a guest: a value, its XML, and back.
+
+The XML is libvirt's ``<memory>`` (libvirt, docs/formatdomain.rst, "Memory
+devices").
+"""
+
+import dataclasses
+
+from lxml import etree
+
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import units
+
+DIMM = 'dimm'
+VIRTIO_MEM = 'virtio-mem'
+
+#: Models whose size is RAM of the guest; nvdimm, virtio-pmem and sgx-epc are
+#: not.
+RAM_MODELS = frozenset((DIMM, VIRTIO_MEM))
+
+#: libvirt, src/util/virutil.c, virScaleInteger(): the units it writes (KiB)
+#: and those a person may have written.
+_BYTES = {
+    'b': 1, 'bytes': 1, 'KB': 1000, 'k': 1024, 'KiB': 1024,
+    'MB': 1000 ** 2, 'M': 1024 ** 2, 'MiB': 1024 ** 2,
+    'GB': 1000 ** 3, 'G': 1024 ** 3, 'GiB': 1024 ** 3,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryDevice:
+    """A memory device, planned or plugged.
+
+    :param model: libvirt's name of the model, for example ``dimm``
+    :param size_mb: what the guest gets of it, in MiB
+    :param node: the guest NUMA node it is on
+    :param slot: memory slot; None where libvirt is to choose, or has none
+    :param alias: libvirt's name of the device; None until it is plugged
+    :param base: guest physical address, in bytes; None until it is plugged
+    """
+
+    model: str
+    size_mb: int
+    node: int | None
+    slot: int | None = None
+    alias: str | None = None
+    base: int | None = None
+
+    @property
+    def is_ram(self) -> bool:
+        """Whether the guest has this as ordinary memory."""
+        return self.model in RAM_MODELS
+
+
+def size_kib(element: etree._Element) -> int:
+    """Read a size with libvirt's optional ``unit`` attribute.
+
+    :param element: an element whose text is a number
+    :returns: the size in KiB, rounded up as libvirt does
+    :raises UnreadableDomain: if it is no size
+    """
+    text = (element.text or '').strip()
+    unit = element.get('unit', 'KiB')
+    if not text.isdecimal() or unit not in _BYTES:
+        raise errors.UnreadableDomain(
+            reason='<%s> is no size' % element.tag)
+    return units.round_up(
+        int(text) * _BYTES[unit], units.BYTES_PER_KIB) // units.BYTES_PER_KIB
+
+
+def build(device: MemoryDevice) -> etree._Element:
+    """Build the ``<memory>`` element of a device to attach.
+
+    :param device: the device; slot, base and alias are left out where None
+    :returns: an element for ``virDomainAttachDeviceFlags``
+    """
+    memory = etree.Element('memory', model=device.model)
+    target = etree.SubElement(memory, 'target')
+    size = etree.SubElement(target, 'size', unit='KiB')
+    size.text = str(units.mb_to_kib(device.size_mb))
+    if device.node is not None:
+        etree.SubElement(target, 'node').text = str(device.node)
+    if device.alias is not None:
+        etree.SubElement(memory, 'alias', name=device.alias)
+    if device.slot is not None:
+        address = etree.SubElement(
+            memory, 'address', type='dimm', slot=str(device.slot))
+        if device.base is not None:
+            address.set('base', hex(device.base))
+    return memory
+
+
+def read(element: etree._Element) -> MemoryDevice:
+    """Read a ``<memory>`` element of a domain.
+
+    :param element: the element, live or persistent
+    :returns: the device
+    :raises UnreadableDomain: if it has no model or no size
+    """
+    model = element.get('model')
+    size = element.find('target/size')
+    if model is None or size is None:
+        raise errors.UnreadableDomain(
+            reason='a <memory> device has no model or no size')
+    alias = element.find('alias')
+    address = element.find('address')
+    return MemoryDevice(
+        model=model,
+        size_mb=units.kib_to_mb(size_kib(size)),
+        node=_number(element.findtext('target/node')),
+        slot=_number(None if address is None else address.get('slot')),
+        alias=None if alias is None else alias.get('name'),
+        base=_number(None if address is None else address.get('base')))
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise errors.UnreadableDomain(
+            reason="'%s' is no number" % text)

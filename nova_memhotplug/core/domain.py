@@ -1,0 +1,221 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a domain's XML says about the guest's memory."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+
+from lxml import etree
+
+from nova_memhotplug.core import device
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import units
+
+AGENT_CHANNEL = 'org.qemu.guest_agent.0'
+
+Reader = Callable[[etree._Element], device.MemoryDevice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A guest NUMA cell.
+
+    :param id: its number; the guest's node has the same
+    :param memory_kib: boot memory of the cell, in KiB
+    :param has_cpus: whether any vCPU is in it
+    """
+
+    id: int
+    memory_kib: int
+    has_cpus: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class GuestMemory:
+    """The memory of a guest, as its domain has it.
+
+    :param arch: guest architecture
+    :param emulator: path of the emulator
+    :param boot_kib: memory the guest booted with, in KiB
+    :param max_kib: the ceiling it booted with, in KiB; None without one
+    :param slots: memory slots it booted with
+    :param cells: its NUMA cells, by number
+    :param devices: its memory devices, in the order of the domain
+    :param page_kib: largest huge page that backs it, in KiB; 0 for none
+    :param has_agent: whether it has a channel for the guest agent
+    """
+
+    arch: str
+    emulator: str
+    boot_kib: int
+    max_kib: int | None
+    slots: int
+    cells: tuple[Cell, ...]
+    devices: tuple[device.MemoryDevice, ...]
+    page_kib: int
+    has_agent: bool
+
+    @property
+    def boot_mb(self) -> int:
+        """Memory the guest booted with, in MiB."""
+        return units.kib_to_mb(self.boot_kib)
+
+    @property
+    def max_mb(self) -> int | None:
+        """The ceiling the guest booted with, in MiB; None without one."""
+        return None if self.max_kib is None else units.kib_to_mb(self.max_kib)
+
+    @property
+    def plugged_mb(self) -> int:
+        """RAM that was plugged since, in MiB."""
+        return sum(dev.size_mb for dev in self.devices if dev.is_ram)
+
+    @property
+    def present_mb(self) -> int:
+        """RAM the guest has now, in MiB."""
+        return self.boot_mb + self.plugged_mb
+
+    @property
+    def used_slots(self) -> int:
+        """Slots in use. A device without a slot uses none."""
+        return sum(1 for dev in self.devices if dev.slot is not None)
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that are free."""
+        return max(0, self.slots - self.used_slots)
+
+    @property
+    def target_node(self) -> int | None:
+        """The cell that new memory goes into; None without any cell.
+
+        It is the last one: the guest's firmware table (SRAT) gives the
+        hot-plug range to the highest node, and an empty cell anywhere else is
+        misplaced by the guest (facts-qemu-libvirt.md, headline 4).
+        """
+        return self.cells[-1].id if self.cells else None
+
+    @property
+    def reserved_cell(self) -> Cell | None:
+        """The cell reserved for growth, or None."""
+        if len(self.cells) > 1 and not self.cells[-1].has_cpus:
+            return self.cells[-1]
+        return None
+
+
+def parse(xml: str) -> etree._Element:
+    """Parse XML that somebody else wrote: no entities, no network.
+
+    :param xml: the XML, as libvirt returned it
+    :returns: its root element
+    :raises UnreadableDomain: if it is not well formed
+    """
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        return etree.fromstring(xml.encode(), parser)
+    except etree.XMLSyntaxError as exc:
+        raise errors.UnreadableDomain(reason=str(exc))
+
+
+def read(
+    xml: str, readers: Mapping[str, Reader] | None = None,
+) -> GuestMemory:
+    """Read a guest's memory out of its domain XML.
+
+    :param xml: a domain's XML, live or persistent
+    :param readers: how to read the devices of a memory model, by the model's
+        name; ``device.read`` for all others
+    :returns: the guest's memory
+    :raises UnreadableDomain: if something needed is missing
+    """
+    root = parse(xml)
+    cells = _cells(root)
+    devices = _devices(root, readers or {})
+    maximum = root.find('maxMemory')
+    return GuestMemory(
+        arch=_attribute(root, 'os/type', 'arch'),
+        emulator=root.findtext('devices/emulator', default=''),
+        boot_kib=_boot_kib(root, cells, devices),
+        max_kib=None if maximum is None else device.size_kib(maximum),
+        slots=0 if maximum is None else int(maximum.get('slots', 0)),
+        cells=cells,
+        devices=devices,
+        page_kib=_page_kib(root),
+        has_agent=_has_agent(root))
+
+
+def _attribute(root: etree._Element, path: str, name: str) -> str:
+    element = root.find(path)
+    value = None if element is None else element.get(name)
+    if value is None:
+        raise errors.UnreadableDomain(
+            reason='<%s> has no %s' % (path, name))
+    return value
+
+
+def _cells(root: etree._Element) -> tuple[Cell, ...]:
+    cells = (_cell(element) for element in root.iterfind('cpu/numa/cell'))
+    return tuple(sorted(cells, key=lambda cell: cell.id))
+
+
+def _cell(element: etree._Element) -> Cell:
+    number, memory = element.get('id', ''), element.get('memory', '')
+    if not (number.isdecimal() and memory.isdecimal()):
+        raise errors.UnreadableDomain(
+            reason='a NUMA <cell> has no id or no memory')
+    size = etree.Element('memory', unit=element.get('unit', 'KiB'))
+    size.text = memory
+    return Cell(
+        id=int(number), memory_kib=device.size_kib(size),
+        has_cpus=bool(element.get('cpus')))
+
+
+def _devices(
+    root: etree._Element, readers: Mapping[str, Reader],
+) -> tuple[device.MemoryDevice, ...]:
+    return tuple(
+        readers.get(element.get('model', ''), device.read)(element)
+        for element in root.iterfind('devices/memory'))
+
+
+def _boot_kib(
+    root: etree._Element, cells: tuple[Cell, ...],
+    devices: tuple[device.MemoryDevice, ...],
+) -> int:
+    if cells:
+        return sum(cell.memory_kib for cell in cells)
+    memory = root.find('memory')
+    if memory is None:
+        raise errors.UnreadableDomain(reason='<memory> is missing')
+    # libvirt's <memory> is the sum of cells and devices.
+    return device.size_kib(memory) - sum(
+        units.mb_to_kib(dev.size_mb) for dev in devices)
+
+
+def _page_kib(root: etree._Element) -> int:
+    pages = root.iterfind('memoryBacking/hugepages/page')
+    return max((_page_size_kib(page) for page in pages), default=0)
+
+
+def _page_size_kib(page: etree._Element) -> int:
+    size = etree.Element('page', unit=page.get('unit', 'KiB'))
+    size.text = page.get('size')
+    return device.size_kib(size)
+
+
+def _has_agent(root: etree._Element) -> bool:
+    return any(
+        target.get('name') == AGENT_CHANNEL
+        for target in root.iterfind('devices/channel/target'))

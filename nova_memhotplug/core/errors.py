@@ -1,0 +1,193 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Everything that can be refused, as types that carry their numbers.
+
+``code`` is a stable slug for programs; ``str()`` is one sentence for people
+that names the rule and the numbers. What HTTP status a refusal has is decided
+at the edge (``nova_memhotplug.api``), not here.
+"""
+
+from collections.abc import Mapping
+import typing as ty
+
+
+class MemoryHotplugError(Exception):
+    """Base of this package's errors.
+
+    :param kwargs: the numbers and names that ``msg_fmt`` mentions; they stay
+        readable as attributes of the error
+    """
+
+    code = 'error'
+    msg_fmt = 'Memory hot-plug failed.'
+
+    def __init__(self, **kwargs: ty.Any) -> None:
+        self.facts: Mapping[str, ty.Any] = kwargs
+        super().__init__(self.msg_fmt % kwargs)
+
+    def __getattr__(self, name: str) -> ty.Any:
+        try:
+            return self.__dict__['facts'][name]
+        except KeyError:
+            raise AttributeError(name)
+
+
+class InvalidSpec(MemoryHotplugError):
+    """A flavor's extra specs contradict each other or cannot be read."""
+
+    code = 'invalid_extra_spec'
+    msg_fmt = "Flavor extra spec %(key)s is '%(value)s': %(rule)s."
+
+
+class StrategyUnavailable(MemoryHotplugError):
+    """The host cannot start a guest with the wanted kind of reserved cell."""
+
+    code = 'strategy_unavailable'
+    msg_fmt = ('This host cannot reserve an empty NUMA cell for %(arch)s '
+               "guests with the strategy '%(strategy)s': %(reason)s.")
+
+
+class UnreadableDomain(MemoryHotplugError):
+    """A domain's XML lacks what is needed, or is not XML."""
+
+    code = 'unreadable_domain'
+    msg_fmt = 'The domain XML cannot be read: %(reason)s.'
+
+
+class Refused(MemoryHotplugError):
+    """A wanted total that cannot be had; nothing was touched."""
+
+    code = 'refused'
+
+
+class NotElastic(Refused):
+    """The flavor has no ceiling, so the guest has no room for growth."""
+
+    code = 'not_elastic'
+    msg_fmt = ('The flavor of this server has no extra spec '
+               'memhotplug:max_memory_mb, so its memory cannot grow while it '
+               'runs.')
+
+
+class AtCeiling(Refused):
+    """The guest booted with all the memory that its flavor allows."""
+
+    code = 'at_ceiling'
+    msg_fmt = ('This server booted with %(present_mb)d MiB, the most that '
+               'its flavor allows (%(max_mb)d MiB), so no more memory can be '
+               'added.')
+
+
+class BootedInelastic(Refused):
+    """The flavor allows growth, but the running guest booted without it."""
+
+    code = 'booted_inelastic'
+    msg_fmt = ('The running guest was started without room for growth '
+               '(its domain has no maxMemory). Hard reboot the server to give '
+               'it the ceiling of its flavor.')
+
+
+class Shrink(Refused):
+    """The wanted total is less than what the guest has."""
+
+    code = 'below_present_size'
+    msg_fmt = ('%(wanted_mb)d MiB is less than the %(present_mb)d MiB this '
+               'server has; a running server cannot give memory back.')
+
+
+class Unaligned(Refused):
+    """The wanted total is not present size plus whole memory blocks."""
+
+    code = 'unaligned'
+    msg_fmt = ('%(wanted_mb)d MiB is not possible: memory is added in steps '
+               'of %(step_mb)d MiB to the %(present_mb)d MiB this server has. '
+               'The nearest sizes are %(below_mb)d and %(above_mb)d MiB.')
+
+
+class AboveCeiling(Refused):
+    """The wanted total is above the ceiling the guest booted with."""
+
+    code = 'above_ceiling'
+    msg_fmt = ('%(wanted_mb)d MiB is above the ceiling of %(max_mb)d MiB this '
+               'server booted with.')
+
+
+class NoFreeSlot(Refused):
+    """Every memory slot of the guest is taken."""
+
+    code = 'no_free_slot'
+    msg_fmt = ('All memory slots of this server are in use (%(used)d of '
+               '%(total)d). A hard reboot turns the added memory into boot '
+               'memory and frees the slots.')
+
+
+class NoTargetCell(Refused):
+    """The guest has no NUMA cell to plug memory into."""
+
+    code = 'no_target_cell'
+    msg_fmt = ('The running guest has no NUMA cell, so there is nowhere to '
+               'add memory. Hard reboot the server.')
+
+
+class UnknownModel(Refused):
+    """The flavor names a memory model that this host has not installed."""
+
+    code = 'unknown_model'
+    msg_fmt = ("Memory model '%(model)s' is not installed here; installed: "
+               '%(known)s.')
+
+
+class NotActive(Refused):
+    """Memory is added to running servers only."""
+
+    code = 'not_active'
+    msg_fmt = ("Memory is added to a running server; this one is "
+               "'%(vm_state)s'.")
+
+
+class Busy(Refused):
+    """Something else is going on with the server."""
+
+    code = 'busy'
+    msg_fmt = "The server is busy ('%(task_state)s')."
+
+
+class Locked(Refused):
+    """The server is locked."""
+
+    code = 'locked'
+    msg_fmt = 'The server is locked.'
+
+
+class HostUnaware(Refused):
+    """The server's host runs without this extension."""
+
+    code = 'host_unaware'
+    msg_fmt = ('The host of this server does not have the memory hot-plug '
+               'extension.')
+
+
+class HypervisorRefused(MemoryHotplugError):
+    """libvirt or QEMU did not take a device, or did not give it back."""
+
+    code = 'hypervisor_refused'
+    msg_fmt = 'The hypervisor refused: %(reason)s.'
+
+
+class GuestRefused(MemoryHotplugError):
+    """The guest answers, but does not show the new memory."""
+
+    code = 'guest_refused'
+    msg_fmt = ('The guest did not take the memory: after %(seconds)d seconds '
+               'its agent still misses %(missing)d of %(total)d new memory '
+               'blocks.')

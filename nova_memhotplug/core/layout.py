@@ -1,0 +1,84 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The NUMA cells, ceiling and slots that an elastic guest boots with."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import units
+
+#: The smallest cell libvirt renders: it rounds 1..1024 KiB up to 1 MiB
+#: (facts-qemu-libvirt.md, headline 3b).
+TINY_KIB = units.KIB_PER_MIB
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a guest's memory is laid out when it boots.
+
+    :param cells: all its NUMA cells; the reserved one is the last
+    :param max_kib: its ceiling, in KiB; None where it boots with all of it:
+        QEMU refuses slots when the ceiling equals the memory
+        (facts-qemu-libvirt.md, section 2)
+    :param slots: its memory slots; 0 without a ceiling
+    """
+
+    cells: tuple[domain.Cell, ...]
+    max_kib: int | None
+    slots: int
+
+
+def lay_out(
+    cells: Sequence[domain.Cell],
+    memory_kib: int,
+    spec: spec_mod.MemorySpec,
+    strategy: str,
+    page_kib: int = 0,
+) -> Layout:
+    """Lay out the memory of an elastic guest.
+
+    The cells together always have ``memory_kib``, whatever the strategy.
+
+    :param cells: the cells Nova made; may be empty
+    :param memory_kib: RAM to boot with, in KiB
+    :param spec: what the flavor says
+    :param strategy: one of ``core.strategy``'s names, not ``auto``
+    :param page_kib: huge page that backs the cells, in KiB; 0 for none
+    :returns: the layout
+    """
+    full = tuple(cells) or (
+        domain.Cell(id=0, memory_kib=memory_kib, has_cpus=True),)
+    max_kib = units.mb_to_kib(spec.max_memory_mb)
+    can_grow = max_kib > memory_kib
+    return Layout(
+        cells=_with_reserved(full, strategy, page_kib),
+        max_kib=max_kib if can_grow else None,
+        slots=spec.slots if can_grow else 0)
+
+
+def _with_reserved(
+    cells: tuple[domain.Cell, ...], strategy: str, page_kib: int,
+) -> tuple[domain.Cell, ...]:
+    if strategy == strategies.EXISTING:
+        return cells
+    size_kib = 0
+    if strategy == strategies.TINY:
+        size_kib = max(TINY_KIB, page_kib)
+    first = dataclasses.replace(
+        cells[0], memory_kib=cells[0].memory_kib - size_kib)
+    reserved = domain.Cell(
+        id=cells[-1].id + 1, memory_kib=size_kib, has_cpus=False)
+    return (first,) + cells[1:] + (reserved,)

@@ -1,0 +1,137 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Flavor extra specs in, an immutable spec or None out."""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+import dataclasses
+
+from nova_memhotplug.core import errors
+
+NAMESPACE = 'memhotplug'
+MAX_MEMORY_MB = 'memhotplug:max_memory_mb'
+SLOTS = 'memhotplug:slots'
+ZERO_NODE = 'memhotplug:zero_node'
+MODEL = 'memhotplug:model'
+
+DEFAULT_SLOTS = 8
+DEFAULT_MODEL = 'dimm'
+#: QEMU has 256 slots for memory (include/hw/acpi/memory_hotplug.h,
+#: ACPI_MAX_RAM_SLOTS); design.md keeps one back.
+MIN_SLOTS = 1
+MAX_SLOTS = 255
+
+_TRUE = frozenset(('1', 't', 'true', 'on', 'y', 'yes'))
+_FALSE = frozenset(('0', 'f', 'false', 'off', 'n', 'no'))
+
+
+@dataclasses.dataclass(frozen=True)
+class MemorySpec:
+    """What a flavor says about growing memory.
+
+    :param max_memory_mb: ceiling of the guest's total RAM, in MiB
+    :param slots: memory slots to reserve
+    :param zero_node: whether to reserve an empty NUMA cell
+    :param model: name of the memory model
+    """
+
+    max_memory_mb: int
+    slots: int
+    zero_node: bool
+    model: str
+
+
+def from_extra_specs(
+    extra_specs: Mapping[str, str],
+    default_slots: int = DEFAULT_SLOTS,
+    known_models: Collection[str] = (DEFAULT_MODEL,),
+) -> MemorySpec | None:
+    """Read the spec out of a flavor's extra specs.
+
+    :param extra_specs: a flavor's extra specs
+    :param default_slots: slots where the flavor does not say
+    :param known_models: names of the installed memory models
+    :returns: the spec, or None where the flavor has no ceiling
+    :raises InvalidSpec: if a value cannot be read or is out of its range
+    """
+    if MAX_MEMORY_MB not in extra_specs:
+        return None
+    return MemorySpec(
+        max_memory_mb=_integer(extra_specs, MAX_MEMORY_MB, 0, 1, None),
+        slots=_integer(
+            extra_specs, SLOTS, default_slots, MIN_SLOTS, MAX_SLOTS),
+        zero_node=_boolean(extra_specs, ZERO_NODE, True),
+        model=_one_of(extra_specs, MODEL, DEFAULT_MODEL, known_models))
+
+
+def check_boot_size(
+    spec: MemorySpec, memory_mb: int, first_boot: bool = False,
+) -> None:
+    """Check the ceiling against the RAM that a guest is to boot with.
+
+    A server that has grown to its ceiling boots with all of it, so only the
+    first boot wants the ceiling to be above the flavor's RAM.
+
+    :param spec: the flavor's spec
+    :param memory_mb: RAM to boot with, in MiB
+    :param first_boot: whether the guest has never run
+    :raises InvalidSpec: if the ceiling leaves no room
+    """
+    if spec.max_memory_mb > memory_mb:
+        return
+    if spec.max_memory_mb == memory_mb and not first_boot:
+        return
+    raise errors.InvalidSpec(
+        key=MAX_MEMORY_MB, value=spec.max_memory_mb,
+        rule="the ceiling must be above the flavor's RAM of "
+             '%d MiB' % memory_mb)
+
+
+def _integer(
+    extra_specs: Mapping[str, str], key: str, default: int,
+    minimum: int, maximum: int | None,
+) -> int:
+    value = str(extra_specs.get(key, default))
+    bounds = ('at least %d' % minimum if maximum is None
+              else 'from %d to %d' % (minimum, maximum))
+    # Nova's validator takes what int() takes; int() also takes '1_0'.
+    number = int(value) if value.strip().isdecimal() else None
+    if (number is None or number < minimum or
+            (maximum is not None and number > maximum)):
+        raise errors.InvalidSpec(
+            key=key, value=value, rule='it must be a whole number, ' + bounds)
+    return number
+
+
+def _boolean(
+    extra_specs: Mapping[str, str], key: str, default: bool,
+) -> bool:
+    value = str(extra_specs.get(key, default)).strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise errors.InvalidSpec(
+        key=key, value=value, rule='it must be true or false')
+
+
+def _one_of(
+    extra_specs: Mapping[str, str], key: str, default: str,
+    known: Collection[str],
+) -> str:
+    value = str(extra_specs.get(key, default))
+    if value not in known:
+        raise errors.InvalidSpec(
+            key=key, value=value,
+            rule='it must be one of ' + ', '.join(sorted(known)))
+    return value

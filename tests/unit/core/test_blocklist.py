@@ -1,0 +1,77 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import ddt
+import testtools
+
+from nova_memhotplug.core import blocklist
+from nova_memhotplug.core import device
+
+MIB = 1024 * 1024
+INFO = {'size': 128 * MIB}
+DIMM = device.MemoryDevice('dimm', 256, 1, 0, 'dimm0', 4096 * MIB)
+
+
+def block(number, online=True):
+    return {'phys-index': number, 'online': online, 'can-offline': True}
+
+
+@ddt.ddt
+class BlockListTest(testtools.TestCase):
+
+    def test_parse(self):
+        blocks = blocklist.parse(INFO, [block(0), block(32, False)])
+        self.assertEqual(128, blocks.block_mb)
+        self.assertEqual({0: True, 32: False}, blocks.online)
+        self.assertEqual(128, blocks.online_mb)
+
+    @ddt.data(
+        ([32, 33], [], [], []),
+        ([32], [33], [], [33]),
+        ([], [32, 33], [], [32, 33]),
+        ([32], [], [33], []),
+        ([], [], [32, 33], []))
+    @ddt.unpack
+    def test_device(self, online, offline, missing, not_online):
+        blocks = blocklist.parse(
+            INFO, [block(number) for number in [0, 1] + online] +
+            [block(number, False) for number in offline])
+        self.assertEqual(missing, blocks.missing([DIMM]))
+        self.assertEqual(not_online, blocks.offline([DIMM]))
+
+    def test_device_without_address(self):
+        blocks = blocklist.parse(INFO, [])
+        self.assertEqual(
+            (), blocks.of(device.MemoryDevice('dimm', 128, 1)))
+
+    @ddt.data(
+        None, 7, [], {}, {'size': None}, {'size': '134217728'},
+        {'size': True}, {'size': 0}, {'size': -128 * MIB},
+        {'size': 128 * MIB + 1}, {'size': 8 * MIB}, {'size': 384 * MIB},
+        {'size': 1 << 60})
+    def test_nonsense_size(self, info):
+        self.assertIsNone(blocklist.block_size_mb(info))
+        self.assertIsNone(blocklist.parse(info, []))
+
+    @ddt.data(
+        None, {}, 'blocks', [None], [{}], [{'phys-index': 1}],
+        [{'phys-index': '1', 'online': True}],
+        [{'phys-index': True, 'online': True}],
+        [{'phys-index': 1, 'online': 1}])
+    def test_nonsense_blocks(self, blocks):
+        self.assertIsNone(blocklist.parse(INFO, blocks))
+
+    @ddt.data((128, 128), (512, 512), (2048, 2048), (16, 16))
+    @ddt.unpack
+    def test_size(self, mb, expected):
+        self.assertEqual(
+            expected, blocklist.block_size_mb({'size': mb * MIB}))

@@ -1,0 +1,82 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import ddt
+from lxml import etree
+import testtools
+
+from nova_memhotplug.core import device
+from nova_memhotplug.core import errors
+
+LIVE = """
+<memory model='dimm'>
+  <target><size unit='KiB'>524288</size><node>1</node></target>
+  <alias name='dimm0'/>
+  <address type='dimm' slot='0' base='0x100000000'/>
+</memory>"""
+
+
+@ddt.ddt
+class DeviceTest(testtools.TestCase):
+
+    def test_build_planned(self):
+        element = device.build(device.MemoryDevice('dimm', 512, 1))
+        self.assertEqual(
+            b'<memory model="dimm"><target><size unit="KiB">524288</size>'
+            b'<node>1</node></target></memory>', etree.tostring(element))
+
+    def test_read_live(self):
+        self.assertEqual(
+            device.MemoryDevice(
+                'dimm', 512, 1, slot=0, alias='dimm0', base=4 << 30),
+            device.read(etree.fromstring(LIVE)))
+
+    @ddt.data(
+        device.MemoryDevice('dimm', 128, 0),
+        device.MemoryDevice('dimm', 128, 1, slot=3),
+        device.MemoryDevice('dimm', 2048, 1, 7, 'dimm7', 0x180000000),
+        device.MemoryDevice('virtio-mem', 1024, None, alias='virtiomem0'))
+    def test_there_and_back(self, one):
+        self.assertEqual(one, device.read(device.build(one)))
+
+    @ddt.data(
+        ('1048576', None, 1048576), ('1', 'GiB', 1048576),
+        ('1', 'G', 1048576), ('512', 'MiB', 524288), ('1025', 'b', 2),
+        ('1000', 'KB', 977))
+    @ddt.unpack
+    def test_size(self, text, unit, expected):
+        element = etree.Element('size', **({'unit': unit} if unit else {}))
+        element.text = text
+        self.assertEqual(expected, device.size_kib(element))
+
+    @ddt.data(('', 'KiB'), ('many', 'KiB'), ('-1', 'KiB'), ('1', 'parsec'))
+    @ddt.unpack
+    def test_no_size(self, text, unit):
+        element = etree.Element('size', unit=unit)
+        element.text = text
+        self.assertRaises(
+            errors.UnreadableDomain, device.size_kib, element)
+
+    @ddt.data(
+        "<memory><target><size>1024</size></target></memory>",
+        "<memory model='dimm'><target/></memory>",
+        "<memory model='dimm'><target><size>1024</size><node>x</node>"
+        "</target></memory>")
+    def test_unreadable(self, xml):
+        self.assertRaises(
+            errors.UnreadableDomain, device.read, etree.fromstring(xml))
+
+    @ddt.data(('dimm', True), ('virtio-mem', True), ('nvdimm', False),
+              ('virtio-pmem', False), ('sgx-epc', False))
+    @ddt.unpack
+    def test_is_ram(self, model, expected):
+        self.assertIs(expected, device.MemoryDevice(model, 1, 0).is_ram)

@@ -1,0 +1,114 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import ddt
+import testtools
+
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import errors
+
+ELASTIC = """
+<domain type='qemu'>
+  <maxMemory slots='8' unit='KiB'>4194304</maxMemory>
+  <memory unit='KiB'>1048576</memory>
+  <os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>
+  <cpu match='exact'><numa>
+    <cell id='0' cpus='0' memory='524288' unit='KiB'/>
+    <cell id='1' memory='0' unit='KiB'/>
+  </numa></cpu>
+  <devices>
+    <emulator>/opt/shim/qemu-system-x86_64</emulator>
+    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <memory model='dimm'>
+      <target><size unit='KiB'>524288</size><node>1</node></target>
+      <alias name='dimm0'/>
+      <address type='dimm' slot='0' base='0x100000000'/>
+    </memory>
+  </devices>
+</domain>"""
+
+PLAIN = """
+<domain>
+  <memory unit='KiB'>524288</memory>
+  <os><type arch='aarch64'>hvm</type></os>
+  <devices/>
+</domain>"""
+
+
+@ddt.ddt
+class DomainTest(testtools.TestCase):
+
+    def test_elastic(self):
+        guest = domain.read(ELASTIC)
+        self.assertEqual('x86_64', guest.arch)
+        self.assertEqual('/opt/shim/qemu-system-x86_64', guest.emulator)
+        self.assertEqual(
+            (512, 4096, 512, 1024),
+            (guest.boot_mb, guest.max_mb, guest.plugged_mb,
+             guest.present_mb))
+        self.assertEqual(
+            (8, 1, 7), (guest.slots, guest.used_slots, guest.free_slots))
+        self.assertEqual(1, guest.target_node)
+        self.assertEqual(domain.Cell(1, 0, False), guest.reserved_cell)
+        self.assertTrue(guest.has_agent)
+        self.assertEqual(0, guest.page_kib)
+
+    def test_plain(self):
+        guest = domain.read(PLAIN)
+        self.assertEqual((512, 512), (guest.boot_mb, guest.present_mb))
+        self.assertIsNone(guest.max_mb)
+        self.assertIsNone(guest.target_node)
+        self.assertIsNone(guest.reserved_cell)
+        self.assertEqual(0, guest.slots)
+        self.assertFalse(guest.has_agent)
+
+    def test_memory_without_cells_excludes_devices(self):
+        xml = ELASTIC.replace('<cell ', '<ignored ')
+        self.assertEqual(512, domain.read(xml).boot_mb)
+
+    def test_nvdimm_takes_a_slot_but_is_no_ram(self):
+        guest = domain.read(ELASTIC.replace("'dimm'>\n", "'nvdimm'>\n", 1))
+        self.assertEqual(
+            (0, 1), (guest.plugged_mb, guest.used_slots))
+
+    def test_model_reads_its_own_device(self):
+        guest = domain.read(ELASTIC, {'dimm': lambda element: None})
+        self.assertEqual((None,), guest.devices)
+
+    @ddt.data(
+        ("<hugepages><page size='2048' unit='KiB'/></hugepages>", 2048),
+        ("<hugepages><page size='2' unit='MiB' nodeset='0'/>"
+         "<page size='1' unit='GiB' nodeset='1'/></hugepages>", 1048576),
+        ('<hugepages/>', 0))
+    @ddt.unpack
+    def test_page(self, xml, expected):
+        guest = domain.read(PLAIN.replace(
+            '<devices/>', '<memoryBacking>%s</memoryBacking>' % xml))
+        self.assertEqual(expected, guest.page_kib)
+
+    @ddt.data(
+        '', '<domain', '<domain/>',
+        PLAIN.replace("arch='aarch64'", ''),
+        PLAIN.replace('524288', 'lots'),
+        PLAIN.replace("<memory unit='KiB'>524288</memory>", ''),
+        ELASTIC.replace("memory='0'", ''),
+        ELASTIC.replace("id='1'", "id='one'"))
+    def test_unreadable(self, xml):
+        self.assertRaises(errors.UnreadableDomain, domain.read, xml)
+
+    def test_no_entities(self):
+        xml = ('<!DOCTYPE domain [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
+               + PLAIN.replace('<devices/>',
+                               '<devices><emulator>&e;</emulator></devices>'))
+        self.assertNotIn('root', domain.read(xml).emulator)

@@ -1,0 +1,58 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import ddt
+import testtools
+
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import layout
+from nova_memhotplug.core import spec as spec_mod
+
+MIB = 1024
+SPEC = spec_mod.MemorySpec(4096, 8, True, 'dimm')
+
+
+def cell(number, mb, has_cpus=True):
+    return domain.Cell(number, mb * MIB, has_cpus)
+
+
+@ddt.ddt
+class LayoutTest(testtools.TestCase):
+
+    @ddt.data(
+        # Nova's cells, strategy, page KiB, cells to boot with
+        ([], 'native', 0, [cell(0, 512), cell(1, 0, False)]),
+        ([], 'shim', 0, [cell(0, 512), cell(1, 0, False)]),
+        ([], 'tiny', 0, [cell(0, 511), cell(1, 1, False)]),
+        ([], 'tiny', 2048, [cell(0, 510), cell(1, 2, False)]),
+        ([], 'existing', 0, [cell(0, 512)]),
+        ([cell(0, 256), cell(1, 256)], 'shim', 0,
+         [cell(0, 256), cell(1, 256), cell(2, 0, False)]),
+        ([cell(0, 256), cell(1, 256)], 'tiny', 0,
+         [cell(0, 255), cell(1, 256), cell(2, 1, False)]),
+        ([cell(0, 256), cell(1, 256)], 'existing', 0,
+         [cell(0, 256), cell(1, 256)]),
+    )
+    @ddt.unpack
+    def test_cells(self, cells, strategy, page_kib, expected):
+        made = layout.lay_out(cells, 512 * MIB, SPEC, strategy, page_kib)
+        self.assertEqual(tuple(expected), made.cells)
+        self.assertEqual(
+            512 * MIB, sum(one.memory_kib for one in made.cells))
+        self.assertEqual((4096 * MIB, 8), (made.max_kib, made.slots))
+
+    @ddt.data('shim', 'tiny', 'existing')
+    def test_at_the_ceiling(self, strategy):
+        made = layout.lay_out([], 4096 * MIB, SPEC, strategy)
+        self.assertEqual((None, 0), (made.max_kib, made.slots))
+        self.assertEqual(
+            1 if strategy == 'existing' else 2, len(made.cells))

@@ -1,0 +1,84 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import dataclasses
+
+import ddt
+import testtools
+
+from nova_memhotplug.core import device
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import planner
+from nova_memhotplug.core import spec as spec_mod
+
+MIB = 1024
+SPEC = spec_mod.MemorySpec(4096, 8, True, 'dimm')
+GUEST = domain.GuestMemory(
+    arch='x86_64', emulator='/usr/bin/qemu', boot_kib=512 * MIB,
+    max_kib=4096 * MIB, slots=8, page_kib=0, has_agent=True, devices=(),
+    cells=(domain.Cell(0, 512 * MIB, True), domain.Cell(1, 0, False)))
+GROWN = dataclasses.replace(GUEST, devices=(
+    device.MemoryDevice('dimm', 512, 1, 0, 'dimm0', 4 << 30),))
+FOLDED = dataclasses.replace(
+    GUEST, boot_kib=4096 * MIB, max_kib=None, slots=0)
+INELASTIC = dataclasses.replace(GUEST, max_kib=None, slots=0)
+CELLLESS = dataclasses.replace(GUEST, cells=())
+
+
+def grow(guest, delta_mb, node):
+    return ((guest.present_mb, delta_mb, node),)
+
+
+@ddt.ddt
+class PlannerTest(testtools.TestCase):
+
+    @ddt.data(
+        (GUEST, 640, (512, 128, 1)),
+        (GUEST, 1024, (512, 512, 1)),
+        (GUEST, 4096, (512, 3584, 1)),
+        (GROWN, 1536, (1024, 512, 1)))
+    @ddt.unpack
+    def test_grow(self, guest, wanted_mb, expected):
+        plan = planner.plan(guest, SPEC, wanted_mb, 128, grow)
+        self.assertEqual((expected,), plan.changes)
+        self.assertEqual(expected[1], plan.delta_mb)
+
+    @ddt.data((GUEST, 512), (GROWN, 1024), (FOLDED, 4096), (INELASTIC, 512))
+    @ddt.unpack
+    def test_nothing_to_do(self, guest, wanted_mb):
+        plan = planner.plan(guest, SPEC, wanted_mb, 128, grow)
+        self.assertEqual((0, ()), (plan.delta_mb, plan.changes))
+
+    @ddt.data(
+        (GUEST, None, 1024, errors.NotElastic, ['memhotplug']),
+        (GUEST, SPEC, 511, errors.Shrink, ['511', '512']),
+        (GROWN, SPEC, 512, errors.Shrink, ['512', '1024']),
+        (GUEST, SPEC, 1000, errors.Unaligned,
+         ['1000', '128', '512', '896', '1024']),
+        (GUEST, SPEC, 513, errors.Unaligned, ['513', '640']),
+        (GUEST, SPEC, 4224, errors.AboveCeiling, ['4224', '4096']),
+        (FOLDED, SPEC, 4224, errors.AtCeiling, ['4096']),
+        (INELASTIC, SPEC, 1024, errors.BootedInelastic, ['Hard reboot']),
+        (CELLLESS, SPEC, 1024, errors.NoTargetCell, ['NUMA cell']))
+    @ddt.unpack
+    def test_refused(self, guest, spec, wanted_mb, error, words):
+        exc = self.assertRaises(
+            error, planner.plan, guest, spec, wanted_mb, 128, grow)
+        for word in words:
+            self.assertIn(word, str(exc))
+
+    def test_every_reason(self):
+        reasons = planner.refusals(GUEST, SPEC, 5000, 128)
+        self.assertEqual(
+            ['above_ceiling', 'unaligned'],
+            [reason.code for reason in reasons])

@@ -1,0 +1,96 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import ddt
+import testtools
+
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import spec
+
+CEILING = {'memhotplug:max_memory_mb': '4096'}
+
+
+def make(**kwargs):
+    values = {'max_memory_mb': 4096, 'slots': 8, 'zero_node': True,
+              'model': 'dimm'}
+    return spec.MemorySpec(**(values | kwargs))
+
+
+@ddt.ddt
+class FromExtraSpecsTest(testtools.TestCase):
+
+    @ddt.data(
+        {}, {'hw:numa_nodes': '2'}, {'memhotplug:slots': '4'},
+        {'memhotplug:model': 'nonsense'})
+    def test_off_without_ceiling(self, extra_specs):
+        self.assertIsNone(spec.from_extra_specs(extra_specs))
+
+    @ddt.data(
+        ({}, make()),
+        ({'memhotplug:slots': '1'}, make(slots=1)),
+        ({'memhotplug:slots': '255'}, make(slots=255)),
+        ({'memhotplug:zero_node': 'False'}, make(zero_node=False)),
+        ({'memhotplug:zero_node': 'no'}, make(zero_node=False)),
+        ({'memhotplug:zero_node': 'yes'}, make()),
+        ({'memhotplug:model': 'other'}, make(model='other')),
+        ({'hw:cpu_policy': 'dedicated'}, make()),
+    )
+    @ddt.unpack
+    def test_values(self, more, expected):
+        self.assertEqual(expected, spec.from_extra_specs(
+            CEILING | more, known_models=('dimm', 'other')))
+
+    def test_default_slots(self):
+        self.assertEqual(
+            make(slots=32), spec.from_extra_specs(CEILING, default_slots=32))
+
+    @ddt.data(
+        ('memhotplug:max_memory_mb', '0', 'at least 1'),
+        ('memhotplug:max_memory_mb', '-1', 'at least 1'),
+        ('memhotplug:max_memory_mb', 'much', 'at least 1'),
+        ('memhotplug:max_memory_mb', '', 'at least 1'),
+        ('memhotplug:max_memory_mb', '4_096', 'at least 1'),
+        ('memhotplug:slots', '0', 'from 1 to 255'),
+        ('memhotplug:slots', '256', 'from 1 to 255'),
+        ('memhotplug:slots', '300', 'from 1 to 255'),
+        ('memhotplug:slots', '1.5', 'from 1 to 255'),
+        ('memhotplug:zero_node', 'perhaps', 'true or false'),
+        ('memhotplug:model', 'balloon', 'one of dimm'),
+    )
+    @ddt.unpack
+    def test_refused(self, key, value, rule):
+        exc = self.assertRaises(
+            errors.InvalidSpec, spec.from_extra_specs,
+            CEILING | {key: value})
+        self.assertEqual(
+            "Flavor extra spec %s is '%s': " % (key, value),
+            str(exc)[:str(exc).index(': ') + 2])
+        self.assertIn(rule, str(exc))
+
+
+@ddt.ddt
+class BootSizeTest(testtools.TestCase):
+
+    @ddt.data(
+        (4095, True), (4095, False), (512, True), (4096, False))
+    @ddt.unpack
+    def test_room(self, memory_mb, first_boot):
+        spec.check_boot_size(make(), memory_mb, first_boot)
+
+    @ddt.data((4096, True), (4097, True), (4097, False))
+    @ddt.unpack
+    def test_no_room(self, memory_mb, first_boot):
+        exc = self.assertRaises(
+            errors.InvalidSpec, spec.check_boot_size, make(), memory_mb,
+            first_boot)
+        self.assertIn("'4096'", str(exc))
+        self.assertIn('%d MiB' % memory_mb, str(exc))

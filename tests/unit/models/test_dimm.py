@@ -1,0 +1,44 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import dataclasses
+
+import testtools
+
+from nova_memhotplug.core import device
+from nova_memhotplug.core import errors
+from nova_memhotplug.models import dimm
+from tests.unit.core import test_planner
+
+
+class DimmTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.model = dimm.DimmModel()
+
+    def test_one_dimm_for_all(self):
+        (change,) = self.model.grow(test_planner.GUEST, 3584, 1)
+        self.assertEqual(device.MemoryDevice('dimm', 3584, 1), change.device)
+        self.assertFalse(change.update)
+        self.assertEqual(
+            '<memory model="dimm"><target><size unit="KiB">3670016</size>'
+            '<node>1</node></target></memory>', change.xml)
+
+    def test_slots_used_up(self):
+        guest = dataclasses.replace(test_planner.GROWN, slots=1)
+        exc = self.assertRaises(
+            errors.NoFreeSlot, self.model.grow, guest, 128, 1)
+        self.assertIn('1 of 1', str(exc))
+
+    def test_boots_with_nothing_more(self):
+        self.assertEqual((), self.model.boot_devices(None))
