@@ -1,0 +1,67 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Validators for ``memhotplug`` namespaced extra specs.
+
+Nova loads this module through its entry-point namespace
+``nova.api.extra_spec_validators`` and checks every extra spec with it when a
+flavor is changed (API microversion 2.86). It sees one extra spec at a time;
+what two of them say together is checked when a server boots.
+"""
+
+from nova.api.validation.extra_specs import base
+
+from nova_memhotplug.core import spec
+from nova_memhotplug.models import registry
+
+
+def register():
+    """Describe the extra specs to Nova.
+
+    :returns: a list of ``ExtraSpecValidator``
+    """
+    return [_max_memory_mb(), _slots(), _zero_node(), _model()]
+
+
+def _max_memory_mb():
+    return base.ExtraSpecValidator(
+        name=spec.MAX_MEMORY_MB,
+        description=(
+            'The most RAM a server may have, in MiB. Its presence lets the '
+            'server grow while it runs. Must be above the RAM of the '
+            'flavor.'),
+        value={'type': int, 'min': 1, 'description': 'A size in MiB'})
+
+
+def _slots():
+    return base.ExtraSpecValidator(
+        name=spec.SLOTS,
+        description='How often a server can grow between two cold starts.',
+        value={'type': int, 'min': spec.MIN_SLOTS, 'max': spec.MAX_SLOTS,
+               'description': 'A number of memory slots'})
+
+
+def _zero_node():
+    return base.ExtraSpecValidator(
+        name=spec.ZERO_NODE,
+        description=(
+            'Whether to reserve an empty NUMA node for growth (true) or to '
+            'plug memory into the last existing one (false).'),
+        value={'type': bool, 'description': 'Whether to reserve a node'})
+
+
+def _model():
+    return base.ExtraSpecValidator(
+        name=spec.MODEL,
+        description='The memory model with which a server grows.',
+        value={'type': str, 'enum': sorted(registry.models()),
+               'description': 'The name of an installed memory model'})

@@ -1,0 +1,53 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's router with two more things on stock paths.
+
+``api-paste.ini`` names it in one line::
+
+    [app:osapi_compute_app_v21]
+    paste.app_factory = nova_memhotplug.api.router:APIRouter.factory
+"""
+
+from nova.api.openstack.compute import routes
+from nova.api.openstack import wsgi
+
+from nova_memhotplug.api import server_memory
+
+ACTION_ROUTE = '/servers/{id}/action'
+ROUTES = (
+    ('/servers/{server_id}/os-memory', {
+        'GET': [lambda: wsgi.Resource(server_memory.ServerMemoryController()),
+                'index'],
+    }),
+)
+
+
+class APIRouter(routes.APIRouterV21):
+    """Nova's API, ``os-memory`` and the action ``resizeMemory``."""
+
+    def __init__(self):
+        super().__init__(custom_routes=ROUTES)
+        self._servers_resource().register_subcontroller_actions(
+            server_memory.ServerMemoryController())
+
+    def _servers_resource(self):
+        """Find the resource that dispatches the actions of servers.
+
+        All server actions share one resource, which the routes of both URL
+        forms (with and without a project) refer to.
+        """
+        resources = {
+            route.defaults['controller'] for route in self.map.matchlist
+            if route.routepath.endswith(ACTION_ROUTE)}
+        (resource,) = resources
+        return resource

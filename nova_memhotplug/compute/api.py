@@ -1,0 +1,155 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a request for more memory has to pass before it reaches a host."""
+
+from nova.compute import api as compute_api
+from nova.compute import task_states
+from nova.compute import vm_states
+from nova import conf as nova_conf
+from nova import exception
+from nova import objects
+from nova import servicegroup
+from oslo_log import log as logging
+import oslo_messaging as messaging
+
+from nova_memhotplug import conf
+from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import report
+from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.models import registry
+
+CONF = nova_conf.CONF
+conf.memhotplug.register_opts(CONF)
+
+LOG = logging.getLogger(__name__)
+
+#: Name of the instance action, as users see it.
+RESIZE_MEMORY = 'resizeMemory'
+
+#: The states in which a domain runs or could at once.
+_HAS_LIVE_DOMAIN = (vm_states.ACTIVE, vm_states.PAUSED)
+
+
+class PlanRefused(Exception):
+    """A host said no to a wanted total.
+
+    :param reason: a document with ``code`` and ``message``
+    """
+
+    def __init__(self, reason):
+        super().__init__(reason['message'])
+        self.code = reason['code']
+
+
+class API:
+    """Guards and dispatch, as in ``nova.compute.api``."""
+
+    def __init__(self):
+        self._rpcapi = rpcapi.MemHotplugAPI()
+        self.servicegroup_api = servicegroup.API()
+
+    def get_memory(self, context, instance, memory_mb=None):
+        """Describe a server's memory, and plan.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``
+        :param memory_mb: a wanted total to plan for, in MiB; None for none
+        :returns: the document of ``core.report``
+        :raises nova.exception.ServiceUnavailable: if its host is down
+        :raises PlanRefused: if its host has not this extension
+        """
+        if instance.vm_state in _HAS_LIVE_DOMAIN and instance.host:
+            document = self._ask_host(context, instance, memory_mb)
+        else:
+            document = report.stopped(
+                self._spec(instance), instance.flavor.memory_mb)
+        if memory_mb is not None:
+            document.setdefault('plan', _no_plan(memory_mb, document))
+        _add_reasons(document, _state_reasons(context, instance))
+        return document
+
+    @compute_api.check_instance_lock
+    @compute_api.check_instance_host()
+    @compute_api.check_instance_state(vm_state=[vm_states.ACTIVE])
+    def resize_memory(self, context, instance, memory_mb):
+        """Start to bring a server to a wanted total.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``
+        :param memory_mb: RAM it is to have, in MiB
+        :returns: the document of ``core.report``, with its ``plan``; nothing
+            is started if that has no devices
+        :raises nova.exception.InstanceIsLocked: if it is locked
+        :raises nova.exception.InstanceInvalidState: if it does not run, or
+            something else is going on
+        :raises nova.exception.ServiceUnavailable: if its host is down
+        :raises PlanRefused: if the host refuses, or has not this extension
+        """
+        document = self._ask_host(context, instance, memory_mb)
+        plan = document['plan']
+        if plan['reasons']:
+            raise PlanRefused(plan['reasons'][0])
+        if plan['devices']:
+            self._start(context, instance, memory_mb)
+        return document
+
+    def _start(self, context, instance, memory_mb):
+        instance.task_state = task_states.RESIZE_PREP
+        instance.save(expected_task_state=[None])
+        objects.InstanceAction.action_start(
+            context, instance.uuid, RESIZE_MEMORY, want_result=False)
+        self._rpcapi.resize_memory(context, instance, memory_mb)
+
+    @compute_api.check_instance_host(check_is_up=True)
+    def _ask_host(self, context, instance, memory_mb):
+        try:
+            return self._rpcapi.get_memory(context, instance, memory_mb)
+        except messaging.UnsupportedVersion:
+            raise PlanRefused(report.reason(errors.HostUnaware()))
+
+    def _spec(self, instance):
+        try:
+            return spec_mod.from_extra_specs(
+                instance.flavor.extra_specs, CONF.memhotplug.default_slots,
+                registry.models())
+        except errors.InvalidSpec as exc:
+            raise exception.InvalidInput(reason=str(exc))
+
+
+def _state_reasons(context, instance):
+    """List what about the state of a server is against growing it."""
+    against = []
+    if instance.vm_state != vm_states.ACTIVE:
+        against.append(errors.NotActive(vm_state=instance.vm_state))
+    if instance.task_state is not None:
+        against.append(errors.Busy(task_state=instance.task_state))
+    if instance.locked and not context.is_admin:
+        against.append(errors.Locked())
+    return report.reasons(against)
+
+
+def _add_reasons(document, against):
+    """Add reasons against growth to a document and to its plan."""
+    document['can_grow'] = document['can_grow'] and not against
+    document['reasons'] += against
+    if 'plan' in document:
+        plan = document['plan']
+        plan['possible'] = plan['possible'] and not against
+        plan['reasons'] += against
+
+
+def _no_plan(memory_mb, document):
+    """Plan nothing, for a server that does not run."""
+    return {'memory_mb': memory_mb, 'possible': False, 'devices': [],
+            'reasons': list(document['reasons'])}

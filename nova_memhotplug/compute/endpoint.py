@@ -1,0 +1,91 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What nova-compute answers and does, in the RPC namespace ``memhotplug``.
+
+Only exceptions of ``nova.exception`` may leave these methods: others do not
+cross the wire (nova/rpc.py, ALLOWED_EXMODS).
+"""
+
+from nova.compute import manager as compute_manager
+from nova.compute import task_states
+from nova.compute import utils as compute_utils
+from nova import exception
+from nova import utils
+import oslo_messaging as messaging
+
+from nova_memhotplug.compute import books
+from nova_memhotplug.compute import observe
+from nova_memhotplug.compute import resize
+from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import report
+
+
+class MemHotplugEndpoint:
+    """The endpoint beside Nova's own compute manager.
+
+    :param manager: the ``nova.compute.manager.ComputeManager``
+    """
+
+    target = messaging.Target(
+        namespace=rpcapi.NAMESPACE, version=rpcapi.VERSION)
+
+    def __init__(self, manager):
+        self.host = manager.host
+        self._manager = manager
+        self._books = books.Books(manager.reportclient)
+
+    @compute_manager.wrap_exception()
+    def get_memory(self, context, instance, memory_mb=None):
+        """Describe the memory of a running server, and plan.
+
+        :param instance: a ``nova.objects.Instance``
+        :param memory_mb: a wanted total to plan for, in MiB; None for none
+        :returns: a document as ``core.report`` makes it, with ``plan`` in it
+            if a total was given
+        """
+        try:
+            seen = observe.observe(self._manager.driver, instance)
+            grow = observe.grow_of(seen.spec)
+        except errors.UnknownModel as exc:
+            raise exception.InvalidInput(reason=str(exc))
+        document = report.running(seen, grow)
+        if memory_mb is not None:
+            document['plan'] = report.plan(seen, memory_mb, grow)
+        return document
+
+    @compute_manager.wrap_exception()
+    @compute_manager.reverts_task_state
+    @compute_utils.wrap_instance_event(prefix='compute')
+    @compute_manager.wrap_instance_fault
+    def resize_memory(self, context, instance, memory_mb):
+        """Bring a server to a wanted total.
+
+        :param instance: a ``nova.objects.Instance`` in the task state
+            ``resize_prep``
+        :param memory_mb: RAM it is to have, in MiB
+        :raises nova.exception.ResizeError: if that could not be done
+        """
+        @utils.synchronized(instance.uuid)
+        def locked():
+            resize.MemoryResize(
+                context.elevated(), instance, self._manager.driver,
+                self._books).run(memory_mb)
+            instance.task_state = None
+            instance.save(expected_task_state=task_states.RESIZE_PREP)
+
+        locked()
+
+    def _instance_update(self, context, instance, **kwargs):
+        """Let Nova's ``reverts_task_state`` write to the instance."""
+        return self._manager._instance_update(context, instance, **kwargs)

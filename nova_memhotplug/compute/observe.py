@@ -1,0 +1,67 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Look at a server: its live domain, its flavor, its guest."""
+
+from nova import conf as nova_conf
+from nova import exception
+
+from nova_memhotplug.core import blocks as blocks_mod
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import planner
+from nova_memhotplug.core import report
+from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.models import registry
+
+CONF = nova_conf.CONF
+
+
+def observe(driver, instance) -> report.Observation:
+    """Look at a running server.
+
+    :param driver: the ``MemHotplugLibvirtDriver``
+    :param instance: a ``nova.objects.Instance``
+    :returns: what is known of it
+    :raises nova.exception.InstanceNotFound: if it has no domain
+    :raises nova.exception.InternalError: if its domain cannot be read
+    """
+    memory = driver.guest_memory(instance)
+    try:
+        guest = memory.read()
+    except errors.UnreadableDomain as exc:
+        raise exception.InternalError(str(exc))
+    blocks = memory.agent().blocks() if guest.has_agent else None
+    return report.Observation(
+        guest=guest,
+        spec=driver.memory_spec(instance.flavor),
+        books_mb=instance.flavor.memory_mb,
+        step_mb=_step_mb(guest, blocks),
+        shim_directory=CONF.memhotplug.shim_directory,
+        blocks=blocks)
+
+
+def grow_of(spec: spec_mod.MemorySpec | None) -> planner.Grow:
+    """Get the way in which a server grows.
+
+    :param spec: what its flavor says; None without a ceiling
+    :returns: the memory model's ``grow``
+    :raises UnknownModel: if the flavor's model is not installed here
+    """
+    return registry.get(spec.model if spec else spec_mod.DEFAULT_MODEL).grow
+
+
+def _step_mb(guest, blocks) -> int:
+    return blocks_mod.step_mb(
+        guest.arch, guest.boot_mb,
+        aarch64_block_mb=CONF.memhotplug.aarch64_memory_block_mb,
+        page_kib=guest.page_kib,
+        reported_mb=blocks.block_mb if blocks else 0)

@@ -1,0 +1,60 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How nova-api talks to the endpoint on a compute host."""
+
+import functools
+
+from nova import conf as nova_conf
+from nova.compute import rpcapi as compute_rpcapi
+from nova.objects import base as objects_base
+from nova import rpc
+import oslo_messaging as messaging
+
+CONF = nova_conf.CONF
+
+NAMESPACE = 'memhotplug'
+#: 1.0: get_memory, resize_memory
+VERSION = '1.0'
+
+
+@functools.cache
+def _router():
+    """Make the client once; the router finds the cell of each request."""
+    target = messaging.Target(
+        topic=compute_rpcapi.RPC_TOPIC, namespace=NAMESPACE, version=VERSION)
+    return rpc.ClientRouter(rpc.get_client(
+        target, serializer=objects_base.NovaObjectSerializer()))
+
+
+class MemHotplugAPI:
+    """RPC client of ``compute.endpoint.MemHotplugEndpoint``."""
+
+    def get_memory(self, context, instance, memory_mb=None):
+        """Ask the instance's host to describe its memory.
+
+        :param memory_mb: a wanted total to plan for, in MiB; None for none
+        :returns: the document
+        """
+        return self._client(context, instance).call(
+            context, 'get_memory', instance=instance, memory_mb=memory_mb)
+
+    def resize_memory(self, context, instance, memory_mb):
+        """Tell the instance's host to bring it to a wanted total.
+
+        :param memory_mb: RAM it is to have, in MiB
+        """
+        self._client(context, instance).cast(
+            context, 'resize_memory', instance=instance, memory_mb=memory_mb)
+
+    def _client(self, context, instance):
+        return _router().client(context).prepare(server=instance.host)

@@ -1,0 +1,95 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The QEMU guest agent, as far as memory goes.
+
+The agent belongs to the tenant. What it says is read by
+``core.blocklist`` with suspicion, and its silence is an answer too.
+"""
+
+from oslo_log import log as logging
+from oslo_serialization import jsonutils
+from oslo_utils import importutils
+
+from nova_memhotplug.core import blocklist
+
+libvirt = importutils.try_import('libvirt')
+libvirt_qemu = importutils.try_import('libvirt_qemu')
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds that one command may take.
+COMMAND_TIMEOUT = 5
+#: An answer lists every block of the guest in about 60 bytes each: this is
+#: enough for 8 TiB in blocks of 128 MiB.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+
+
+class GuestAgent:
+    """The agent of one running guest.
+
+    :param domain: a ``libvirt.virDomain``
+    """
+
+    def __init__(self, domain):
+        self._domain = domain
+
+    def blocks(self) -> blocklist.BlockList | None:
+        """Ask for the guest's memory blocks.
+
+        :returns: the blocks; None if the agent does not answer, does not
+            know the question, or answers nonsense
+        """
+        info = self._ask('guest-get-memory-block-info')
+        if info is None:
+            return None
+        return blocklist.parse(info, self._ask('guest-get-memory-blocks'))
+
+    def block_size_mb(self) -> int | None:
+        """Ask for the size of the guest's memory block.
+
+        :returns: the size in MiB; None if there is no sensible answer
+        """
+        return blocklist.block_size_mb(
+            self._ask('guest-get-memory-block-info'))
+
+    def bring_online(self, numbers: list[int]) -> None:
+        """Ask the guest to use memory blocks.
+
+        :param numbers: the blocks; the guest says afterwards, in
+            ``blocks()``, whether it did
+        """
+        self._ask('guest-set-memory-blocks', {'mem-blks': [
+            {'phys-index': number, 'online': True} for number in numbers]})
+
+    def _ask(self, command, arguments=None):
+        question = {'execute': command}
+        if arguments:
+            question['arguments'] = arguments
+        try:
+            answer = libvirt_qemu.qemuAgentCommand(
+                self._domain, jsonutils.dumps(question), COMMAND_TIMEOUT, 0)
+        except libvirt.libvirtError as exc:
+            LOG.debug('Guest agent: %(command)s: %(exc)s',
+                      {'command': command, 'exc': exc})
+            return None
+        return _returned(answer)
+
+
+def _returned(answer):
+    if answer is None or len(answer) > MAX_ANSWER_BYTES:
+        return None
+    try:
+        message = jsonutils.loads(answer)
+    except ValueError:
+        return None
+    return message.get('return') if isinstance(message, dict) else None

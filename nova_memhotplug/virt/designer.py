@@ -1,0 +1,113 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Fill Nova's guest config with what an elastic guest boots with."""
+
+import os
+
+from nova.virt.libvirt import config as vconfig
+
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import layout as layout_mod
+from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.models import base
+from nova_memhotplug.virt import config
+
+
+def set_elastic_memory(
+    guest: vconfig.LibvirtConfigGuest,
+    spec: spec_mod.MemorySpec,
+    strategy: str,
+    model: base.MemoryModel,
+) -> None:
+    """Give a guest room for growth.
+
+    :param guest: the guest config that Nova made; changed in place
+    :param spec: what the flavor says
+    :param strategy: how the reserved cell is made
+    :param model: how the guest is to grow
+    :raises InvalidSpec: if the guest has persistent memory: live migration
+        takes every memory device for one (nova/virt/libvirt/migration.py,
+        _update_vpmems_xml)
+    """
+    if guest.max_memory_size is not None:
+        raise errors.InvalidSpec(
+            key=spec_mod.MAX_MEMORY_MB, value=spec.max_memory_mb,
+            rule='it cannot be combined with hw:pmem')
+    layout = layout_mod.lay_out(
+        _cells(guest), guest.memory, spec, strategy, _page_kib(guest))
+    _set_cells(guest, layout.cells)
+    if layout.max_kib is not None:
+        guest.max_memory_size = layout.max_kib
+        guest.max_memory_slots = layout.slots
+    for element in model.boot_devices(layout):
+        guest.add_device(config.Verbatim(element))
+
+
+def set_emulator(guest: vconfig.LibvirtConfigGuest, path: str) -> None:
+    """Make libvirt start a guest with another emulator binary.
+
+    :param guest: the guest config; changed in place
+    :param path: the binary
+    """
+    guest.add_device(config.Emulator(path))
+
+
+def shim_path(shim_directory: str, support: strategies.ArchSupport) -> str:
+    """Say where the shim for an architecture is.
+
+    :param shim_directory: where the host has the shim's links
+    :param support: what the host can do for the architecture
+    :returns: the link that is named like the emulator
+    """
+    return os.path.join(shim_directory, os.path.basename(support.emulator))
+
+
+def _cells(guest: vconfig.LibvirtConfigGuest) -> list[domain.Cell]:
+    if guest.cpu is None or guest.cpu.numa is None:
+        return []
+    return [
+        domain.Cell(id=cell.id, memory_kib=cell.memory,
+                    has_cpus=bool(cell.cpus))
+        for cell in guest.cpu.numa.cells]
+
+
+def _page_kib(guest: vconfig.LibvirtConfigGuest) -> int:
+    pages = guest.membacking.hugepages if guest.membacking else []
+    return max((page.size_kb for page in pages), default=0)
+
+
+def _set_cells(
+    guest: vconfig.LibvirtConfigGuest, cells: tuple[domain.Cell, ...],
+) -> None:
+    if guest.cpu is None:
+        guest.cpu = vconfig.LibvirtConfigGuestCPU()
+    if guest.cpu.numa is None:
+        guest.cpu.numa = vconfig.LibvirtConfigGuestCPUNUMA()
+    present = {cell.id: cell for cell in guest.cpu.numa.cells}
+    guest.cpu.numa.cells = [
+        _set_cell(present.get(cell.id), cell, guest.vcpus) for cell in cells]
+
+
+def _set_cell(
+    present: vconfig.LibvirtConfigGuestCPUNUMACell | None,
+    cell: domain.Cell, vcpus: int,
+) -> vconfig.LibvirtConfigGuestCPUNUMACell:
+    if present is None:
+        present = vconfig.LibvirtConfigGuestCPUNUMACell()
+        present.id = cell.id
+        if cell.has_cpus:
+            present.cpus = set(range(vcpus))
+    present.memory = cell.memory_kib
+    return present

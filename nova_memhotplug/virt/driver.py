@@ -1,0 +1,138 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's libvirt driver, with room for growth in guests that ask for it.
+
+Every override calls ``super()`` and returns its result untouched for a flavor
+without ``memhotplug:max_memory_mb`` (design T6).
+"""
+
+from nova import conf as nova_conf
+from nova import exception
+from nova.virt.libvirt import driver
+from oslo_log import log as logging
+
+from nova_memhotplug import conf
+from nova_memhotplug.compute import endpoint
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.models import registry
+from nova_memhotplug.virt import designer
+from nova_memhotplug.virt import guest as guest_memory
+from nova_memhotplug.virt import probe
+
+CONF = nova_conf.CONF
+conf.memhotplug.register_opts(CONF)
+
+LOG = logging.getLogger(__name__)
+
+#: Flavors ask for it with ``trait:CUSTOM_MEMORY_HOTPLUG=required``.
+TRAIT = 'CUSTOM_MEMORY_HOTPLUG'
+
+
+class MemHotplugLibvirtDriver(driver.LibvirtDriver):
+    """The libvirt driver for hosts whose servers can grow while they run."""
+
+    def __init__(self, virtapi, read_only=False):
+        super().__init__(virtapi, read_only)
+        self._arch_supports: dict[str, strategies.ArchSupport] = {}
+
+    def init_host(self, host):
+        """Start the driver: find out what this host can do, and listen."""
+        super().init_host(host)
+        self._arch_supports = probe.probe(
+            self._host.get_connection(), CONF.libvirt.virt_type,
+            CONF.memhotplug.shim_directory)
+        LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
+        manager = self.virtapi._compute
+        manager.additional_endpoints.append(
+            endpoint.MemHotplugEndpoint(manager))
+
+    @property
+    def static_traits(self) -> dict[str, bool]:
+        """Say that servers can grow here.
+
+        The trait is added after Nova has sorted out what os-traits does not
+        know, and is true only where a strategy has been seen to work.
+        """
+        traits = super().static_traits
+        traits[TRAIT] = any(
+            support.usable for support in self._arch_supports.values())
+        return traits
+
+    def spawn(self, context, instance, *args, **kwargs):
+        """Create the guest, unless its flavor contradicts itself.
+
+        :raises nova.exception.InvalidInput: before anything is done; Nova
+            then does not try other hosts
+        """
+        self._check_ceiling(instance, first_boot=instance.launched_at is None)
+        return super().spawn(context, instance, *args, **kwargs)
+
+    def memory_spec(self, flavor) -> spec_mod.MemorySpec | None:
+        """Read the memory spec of a flavor.
+
+        :param flavor: a ``nova.objects.Flavor``
+        :returns: the spec, or None where the flavor has no ceiling
+        :raises nova.exception.InvalidInput: if the extra specs cannot be read
+        """
+        try:
+            return spec_mod.from_extra_specs(
+                flavor.extra_specs, CONF.memhotplug.default_slots,
+                registry.models())
+        except errors.InvalidSpec as exc:
+            raise exception.InvalidInput(reason=str(exc))
+
+    def guest_memory(self, instance) -> guest_memory.GuestMemory:
+        """Get the memory of an instance's guest.
+
+        :param instance: a ``nova.objects.Instance``
+        :returns: a handle on it
+        :raises nova.exception.InstanceNotFound: if it has no domain
+        """
+        return guest_memory.GuestMemory.of(self._host, instance)
+
+    def _get_guest_config(self, instance, *args, **kwargs):
+        guest = super()._get_guest_config(instance, *args, **kwargs)
+        spec = self._check_ceiling(instance)
+        if spec is None:
+            return guest
+        try:
+            self._make_elastic(guest, spec)
+        except errors.InvalidSpec as exc:
+            raise exception.InvalidInput(reason=str(exc))
+        except errors.StrategyUnavailable as exc:
+            raise exception.ComputeResourcesUnavailable(reason=str(exc))
+        return guest
+
+    def _check_ceiling(self, instance, first_boot=False):
+        spec = self.memory_spec(instance.flavor)
+        if spec is None:
+            return None
+        try:
+            spec_mod.check_boot_size(
+                spec, instance.flavor.memory_mb, first_boot)
+        except errors.InvalidSpec as exc:
+            raise exception.InvalidInput(reason=str(exc))
+        return spec
+
+    def _make_elastic(self, guest, spec):
+        arch = guest.os_arch or self._host.get_capabilities().host.cpu.arch
+        support = self._arch_supports.get(arch)
+        strategy = strategies.choose(
+            CONF.memhotplug.zero_cell_strategy, support, arch, spec.zero_node)
+        designer.set_elastic_memory(
+            guest, spec, strategy, registry.get(spec.model))
+        if strategy == strategies.SHIM:
+            designer.set_emulator(guest, designer.shim_path(
+                CONF.memhotplug.shim_directory, support))
