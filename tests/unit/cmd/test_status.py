@@ -1,0 +1,185 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The command, run as an operator runs it."""
+
+import contextlib
+import io
+import pathlib
+from unittest import mock
+
+import fixtures
+import testtools
+
+from nova_memhotplug.cmd import checks
+from nova_memhotplug.cmd import shim
+from nova_memhotplug.cmd import status
+from nova_memhotplug.core import strategy
+
+Code = checks.Code
+
+
+class LibvirtError(Exception):
+    pass
+
+
+class StatusTestCase(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self._patch(shim, 'EMULATOR_DIRECTORIES', (self.root / 'bin',))
+        self.libvirt = mock.Mock(libvirtError=LibvirtError)
+        self._patch(status, 'libvirt', self.libvirt)
+
+    def _patch(self, target, name, value):
+        patch = mock.patch.object(target, name, value)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def _emulator(self):
+        path = self.root / 'bin' / 'qemu-system-x86_64'
+        path.parent.mkdir()
+        path.write_text('#!/bin/sh\n')
+        path.chmod(0o755)
+
+    def _run(self, *argv):
+        out, err = io.StringIO(), io.StringIO()
+        with (contextlib.redirect_stdout(out),
+              contextlib.redirect_stderr(err)):
+            code = status.main(list(argv))
+        return code, out.getvalue(), err.getvalue()
+
+    def _check(self, *codes):
+        results = [checks.Result('name', code, 'details') for code in codes]
+        for name, result in zip(
+                ('nova_version', 'driver', 'extra_specs', 'api_paste'),
+                results):
+            self._patch(checks, name, mock.Mock(return_value=result))
+        return self._run('check', '--shim-directory', str(self.root),
+                         '--api-paste', '/x')
+
+    def test_check_exits_with_the_worst(self):
+        good, bad = Code.SUCCESS, Code.FAILURE
+        self.assertEqual(0, self._check(good, good, good, good)[0])
+        self.assertEqual(
+            1, self._check(good, Code.WARNING, good, good)[0])
+        code, out, err = self._check(good, Code.WARNING, bad, good)
+        self.assertEqual((2, ''), (code, err))
+        self.assertIn('| name  | Failure | details ', out)
+
+    def test_check_asks_the_shim(self):
+        self._emulator()
+        code, out, _err = self._check(*[Code.SUCCESS] * 4)
+        self.assertEqual(1, code)
+        self.assertIn('no link for qemu-system-x86_64', out)
+
+    def _probe(self, **usable):
+        supports = {
+            arch: strategy.ArchSupport(arch, '/q', names, {
+                name: 'no such thing' for name in strategy.ORDER
+                if name not in names})
+            for arch, names in usable.items()}
+        probe = mock.Mock(return_value=supports)
+        self._patch(status.probe, 'probe', probe)
+        result = self._run(
+            'probe', '--connection', 'test:///x', '--virt-type', 'qemu',
+            '--shim-directory', '/links')
+        self.libvirt.open.assert_called_with('test:///x')
+        probe.assert_called_once_with(
+            self.libvirt.open.return_value, 'qemu', '/links')
+        return result
+
+    def test_probe(self):
+        code, out, _err = self._probe(
+            x86_64=('shim', 'tiny', 'existing'), aarch64=('tiny',))
+        self.assertEqual(0, code)
+        self.assertIn(
+            '| x86_64       | native   | no    | no such thing |', out)
+        self.assertIn('| aarch64      | tiny     | yes   |', out)
+
+    def test_probe_without_an_empty_cell(self):
+        self.assertEqual(
+            1, self._probe(x86_64=('tiny',), aarch64=('existing',))[0])
+
+    def test_probe_without_anything(self):
+        self.assertEqual(2, self._probe(x86_64=())[0])
+
+    def test_probe_without_emulators(self):
+        self.assertEqual(2, self._probe()[0])
+
+    def test_probe_without_a_connection(self):
+        self.libvirt.open.side_effect = LibvirtError('no socket')
+        self.assertEqual((2, '', 'Failed: no socket\n'), self._run(
+            'probe', '--shim-directory', '/links'))
+
+    def test_probe_without_libvirt(self):
+        self._patch(status, 'libvirt', None)
+        code, _out, err = self._run('probe', '--shim-directory', '/links')
+        self.assertEqual(2, code)
+        self.assertIn('libvirt-python is not installed', err)
+
+    def test_shim_path(self):
+        code, out, _err = self._run('shim', 'path')
+        self.assertEqual((0, '%s\n' % shim.packaged()), (code, out))
+
+    def test_shim_link(self):
+        self._emulator()
+        links = str(self.root / 'links')
+        code, out, _err = self._run('shim', 'link', '--directory', links)
+        self.assertEqual(0, code)
+        self.assertIn('created %s/qemu-system-x86_64 -> ' % links, out)
+
+    def test_shim_link_without_emulators(self):
+        code, out, _err = self._run(
+            'shim', 'link', '--directory', str(self.root / 'links'))
+        self.assertEqual(1, code)
+        self.assertIn('no QEMU emulator on this host', out)
+
+    def test_shim_link_refused(self):
+        self.root.chmod(0o777)
+        code, _out, err = self._run(
+            'shim', 'link', '--directory', str(self.root))
+        self.assertEqual(2, code)
+        self.assertIn('writable by everyone', err)
+
+    def test_configured_directory(self):
+        self._emulator()
+        config = self.root / 'nova.conf'
+        links = self.root / 'configured'
+        config.write_text('[memhotplug]\nshim_directory = %s\n' % links)
+        code, _out, _err = self._run(
+            '--config-file', str(config), 'shim', 'link')
+        self.assertEqual(0, code)
+        self.assertTrue((links / 'qemu-system-x86_64').is_symlink())
+
+    def test_configuration_that_cannot_be_read(self):
+        code, _out, err = self._run(
+            '--config-file', str(self.root / 'none'), 'shim', 'link')
+        self.assertEqual(2, code)
+        self.assertIn('none', err)
+
+    def test_wrong_use(self):
+        for argv in ([], ['nonsense'], ['shim']):
+            error = self.assertRaises(SystemExit, self._run, *argv)
+            self.assertEqual(2, error.code)
+
+
+class TableTestCase(testtools.TestCase):
+
+    def test_long_cells_are_wrapped(self):
+        lines = status.table(('A', 'B'), [('1', 'word ' * 30)]).splitlines()
+        self.assertEqual({len(lines[0])}, set(map(len, lines)))
+        self.assertGreater(len(lines), 5)
+
+    def test_empty(self):
+        self.assertEqual('+---+\n| A |\n+---+', status.table(('A',), []))
