@@ -1,0 +1,85 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Columns that people read as lines and programs as data."""
+
+from cliff import columns
+
+
+class SlotsColumn(columns.FormattableColumn):
+    """The slots of a server: ``{'total': 8, 'used': 1, 'free': 7}``."""
+
+    def human_readable(self):
+        slots = self._value or {}
+        return '%s of %s used' % (slots.get('used'), slots.get('total'))
+
+
+class DevicesColumn(columns.FormattableColumn):
+    """Devices that a server has or would get, one a line."""
+
+    def human_readable(self):
+        return '\n'.join(_device_line(device) for device in self._value)
+
+
+class ReasonsColumn(columns.FormattableColumn):
+    """Why a server cannot grow, one sentence a line."""
+
+    def human_readable(self):
+        return '\n'.join(reason.get('message') or reason.get('code', '')
+                         for reason in self._value)
+
+
+class GuestColumn(columns.FormattableColumn):
+    """What the guest says of itself, when it has an agent."""
+
+    CONFIRMED = {True: 'all of it confirmed', False: 'not all confirmed'}
+
+    def human_readable(self):
+        guest = self._value or {}
+        words = ['no agent: not confirmed']
+        if guest.get('agent'):
+            words = ['agent does not answer: not confirmed']
+        if guest.get('online_mb') is not None:
+            words = ['%s MiB online' % guest['online_mb']]
+            if guest.get('confirmed') is not None:
+                words.append(self.CONFIRMED[guest['confirmed']])
+        return ', '.join(words)
+
+
+class OutcomeColumn(columns.FormattableColumn):
+    """How the last resize ended."""
+
+    WORDS = {'attached': 'attached, not confirmed'}
+
+    def human_readable(self):
+        last = self._value or {}
+        words = [self.WORDS.get(last.get('status'), last.get('status')),
+                 last.get('message')]
+        return ': '.join(word for word in words if word)
+
+
+def _device_line(device):
+    """Word one device.
+
+    :param device: a mapping; a planned device has no slot and no address
+    :returns: for example
+        ``dimm0: 512 MiB dimm on node 1, slot 0, at 0x100000000``
+    """
+    line = '%s MiB %s on node %s' % (
+        device.get('size_mb'), device.get('model'), device.get('node'))
+    if device.get('alias'):
+        line = '%s: %s' % (device['alias'], line)
+    if device.get('slot') is not None:
+        line += ', slot %s' % device['slot']
+    if device.get('address') is not None:
+        line += ', at %s' % device['address']
+    return line

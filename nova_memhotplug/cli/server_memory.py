@@ -1,0 +1,157 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""``openstack server memory show``, ``plan`` and ``set``."""
+
+import argparse
+import collections
+import re
+
+from osc_lib.command import command
+
+from nova_memhotplug.cli import client
+from nova_memhotplug.cli import columns
+
+#: A size as typed: either the wanted total or an addition to it, in MiB.
+Size = collections.namedtuple('Size', 'mb relative')
+
+FORMATS = {
+    'devices': columns.DevicesColumn,
+    'guest': columns.GuestColumn,
+    'last_resize': columns.OutcomeColumn,
+    'reasons': columns.ReasonsColumn,
+    'slots': columns.SlotsColumn,
+}
+
+#: What a resize has come to, by what the guest says of it.
+OUTCOMES = {
+    True: 'confirmed by the guest',
+    False: 'attached, the guest does not use all of it yet',
+    None: 'attached, not confirmed',
+}
+
+
+def parse_size(text):
+    """Read the value of ``--size``.
+
+    :param text: ``8192`` for a total, ``+2048`` for an addition
+    :returns: a Size
+    :raises: argparse.ArgumentTypeError
+    """
+    match = re.fullmatch(r'(\+?)([0-9]+)', text)
+    if not match or int(match.group(2)) == 0:
+        raise argparse.ArgumentTypeError(
+            "'%s' is no size: give the total in MiB (8192) or what to add "
+            "to it (+2048)" % text)
+    return Size(int(match.group(2)), bool(match.group(1)))
+
+
+def parse_timeout(text):
+    """Read the value of ``--timeout``.
+
+    :param text: whole seconds, at least 1
+    :returns: the seconds
+    :raises: argparse.ArgumentTypeError
+    """
+    if not re.fullmatch(r'[0-9]+', text) or int(text) == 0:
+        raise argparse.ArgumentTypeError(
+            "'%s' is no time: give whole seconds, 1 or more" % text)
+    return int(text)
+
+
+class _MemoryCommand(command.ShowOne):
+    """What the three commands have in common."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'server', metavar='<server>', help='Server (name or ID)')
+        return parser
+
+    def _client(self, parsed_args):
+        return client.MemoryClient(
+            self.app.client_manager.sdk_connection.compute,
+            parsed_args.server)
+
+    @staticmethod
+    def _total(memory_client, size):
+        if not size.relative:
+            return size.mb
+        return memory_client.show()['requested_mb'] + size.mb
+
+    @staticmethod
+    def _columns(data):
+        """Turn a mapping of the API into the columns of ``ShowOne``."""
+        return tuple(data), tuple(
+            FORMATS[key](value) if key in FORMATS and value is not None
+            else value for key, value in data.items())
+
+
+class ShowServerMemory(_MemoryCommand):
+    """Show the memory of a server, its devices and whether it can grow"""
+
+    def take_action(self, parsed_args):
+        return self._columns(self._client(parsed_args).show())
+
+
+class PlanServerMemory(_MemoryCommand):
+    """Show what a resize of a server's memory would do; changes nothing"""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        _add_size(parser)
+        return parser
+
+    def take_action(self, parsed_args):
+        memory_client = self._client(parsed_args)
+        memory = memory_client.show(
+            self._total(memory_client, parsed_args.size))
+        return self._columns(memory['plan'])
+
+
+class SetServerMemory(_MemoryCommand):
+    """Grow the memory of a running server, without a reboot"""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        _add_size(parser)
+        parser.add_argument(
+            '--wait', action='store_true',
+            help='Wait until the resize is over and show what the server '
+                 'has then; fail when it failed')
+        parser.add_argument(
+            '--timeout', metavar='<seconds>', type=parse_timeout,
+            default=300,
+            help='Longest time to wait with --wait (default: 300)')
+        return parser
+
+    def take_action(self, parsed_args):
+        memory_client = self._client(parsed_args)
+        accepted = memory_client.resize(
+            self._total(memory_client, parsed_args.size))
+        if not (parsed_args.wait and accepted.memory.get('changed')):
+            return self._columns(accepted.memory)
+        after = memory_client.wait(accepted.request_id, parsed_args.timeout)
+        return self._columns({
+            'memory_mb': after['requested_mb'],
+            'current_mb': after['current_mb'],
+            'changed': True,
+            'devices': after['devices'],
+            'guest': after.get('guest'),
+            'message': OUTCOMES[(after.get('guest') or {}).get('confirmed')],
+        })
+
+
+def _add_size(parser):
+    parser.add_argument(
+        '--size', metavar='<size>', type=parse_size, required=True,
+        help='Wanted total in MiB, or +<MiB> to add to the present total')

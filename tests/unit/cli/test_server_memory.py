@@ -1,0 +1,351 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands against a compute proxy that answers what a test says."""
+
+import argparse
+import json
+from unittest import mock
+
+import ddt
+from openstack import exceptions as sdk_exceptions
+from osc_lib import exceptions
+import requests
+import testtools
+
+from nova_memhotplug.cli import client
+from nova_memhotplug.cli import server_memory
+
+ID = '5a7b1c1e-6f0a-4c1c-8a50-0f2d0e5ac8f1'
+REQUEST_ID = 'req-3d4f4a55-3b2b-4c52-9a9b-1b1f2f2b9c11'
+
+DEVICE = {'model': 'dimm', 'alias': 'dimm0', 'slot': 0, 'node': 1,
+          'size_mb': 512, 'address': '0x100000000'}
+PLANNED = {'model': 'dimm', 'node': 1, 'size_mb': 512}
+MEMORY = {
+    'boot_mb': 512, 'current_mb': 1024, 'requested_mb': 1024,
+    'max_mb': 4096, 'step_mb': 128,
+    'slots': {'total': 8, 'used': 1, 'free': 7},
+    'devices': [DEVICE], 'zero_node': 1, 'strategy': 'shim',
+    'guest': {'agent': True, 'online_mb': 1024, 'confirmed': True},
+    'can_grow': True, 'reasons': [],
+    'last_resize': {'status': 'confirmed', 'message': None},
+}
+ACCEPTED = {'memory_mb': 1024, 'current_mb': 512, 'changed': True,
+            'devices': [PLANNED], 'message': 'The memory is being added.'}
+
+
+def answer(status, body=None, **headers):
+    response = requests.Response()
+    response.status_code = status
+    response.reason = 'a reason'
+    response._content = (body if isinstance(body, bytes)
+                         else json.dumps(body).encode())
+    response.headers.update(headers)
+    return response
+
+
+def fault(status, message):
+    return answer(status, {'someFault': {'code': status,
+                                         'message': message}})
+
+
+class FakeCompute:
+    """A compute proxy: answers by path, the last one for ever."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.requests = []
+
+    def find_server(self, name_or_id, ignore_missing):
+        assert ignore_missing is False
+        if name_or_id not in ('vm', ID):
+            raise sdk_exceptions.NotFoundException(
+                'No Server found for %s' % name_or_id)
+        return mock.Mock(id=ID)
+
+    def _next(self, name):
+        answers = self.answers[name]
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    def get(self, path, params=None, microversion=None):
+        self.requests.append(('GET', path, params))
+        if path == '/servers/%s/os-memory' % ID:
+            return self._next('memory')
+        if path == '/servers/%s' % ID:
+            return self._next('server')
+        assert path == '/servers/%s/os-instance-actions/%s' % (
+            ID, REQUEST_ID), path
+        assert microversion == '2.84'
+        return self._next('action')
+
+    def post(self, path, json):
+        assert path == '/servers/%s/action' % ID
+        self.requests.append(('POST', path, json))
+        return self._next('resize')
+
+
+def memory(**changes):
+    return answer(200, {'memory': dict(MEMORY, **changes)})
+
+
+def accepted(**changes):
+    return answer(202, {'memory': dict(ACCEPTED, **changes)},
+                  **{'x-openstack-request-id': REQUEST_ID})
+
+
+def action(*events, message=None):
+    return answer(200, {'instanceAction': {
+        'action': 'resizeMemory', 'request_id': REQUEST_ID,
+        'message': message, 'events': list(events)}})
+
+
+def event(result=None, **more):
+    return dict({'event': 'compute_resize_memory', 'result': result,
+                 'finish_time': '2026-11-23' if result else None}, **more)
+
+
+def server(task_state=None):
+    return answer(200, {'server': {
+        'id': ID, 'OS-EXT-STS:task_state': task_state}})
+
+
+class CommandTestCase(testtools.TestCase):
+
+    def run_command(self, command, compute, *argv):
+        """Parse the arguments, run the command, return {column: value}."""
+        app = mock.Mock()
+        app.client_manager.sdk_connection.compute = compute
+        cmd = command(app, None)
+        parsed = cmd.get_parser('openstack server memory').parse_args(argv)
+        names, values = cmd.take_action(parsed)
+        return dict(zip(names, values))
+
+
+class ShowTestCase(CommandTestCase):
+
+    def show(self, compute):
+        return self.run_command(
+            server_memory.ShowServerMemory, compute, 'vm')
+
+    def test_every_key_is_a_column(self):
+        shown = self.show(FakeCompute(memory=[memory()]))
+        self.assertEqual(set(MEMORY), set(shown))
+        self.assertEqual(1024, shown['current_mb'])
+
+    def test_machine_readable_is_as_the_api_says(self):
+        shown = self.show(FakeCompute(memory=[memory()]))
+        for key in ('devices', 'slots', 'guest', 'last_resize', 'reasons'):
+            self.assertEqual(MEMORY[key], shown[key].machine_readable())
+
+    def test_human_readable(self):
+        shown = self.show(FakeCompute(memory=[memory(
+            reasons=[{'code': 'slots', 'message': 'All 8 slots are used.'}],
+            last_resize={'status': 'attached', 'message': None})]))
+        words = {key: value.human_readable() for key, value in shown.items()
+                 if hasattr(value, 'human_readable')}
+        self.assertEqual(
+            'dimm0: 512 MiB dimm on node 1, slot 0, at 0x100000000',
+            words['devices'])
+        self.assertEqual('1 of 8 used', words['slots'])
+        self.assertEqual('1024 MiB online, all of it confirmed',
+                         words['guest'])
+        self.assertEqual('attached, not confirmed', words['last_resize'])
+        self.assertEqual('All 8 slots are used.', words['reasons'])
+
+    def test_guest(self):
+        for agent, online_mb, confirmed, words in (
+                (False, None, None, 'no agent: not confirmed'),
+                (True, None, None, 'agent does not answer: not confirmed'),
+                (True, 512, None, '512 MiB online'),
+                (True, 512, False, '512 MiB online, not all confirmed')):
+            shown = self.show(FakeCompute(memory=[memory(guest={
+                'agent': agent, 'online_mb': online_mb,
+                'confirmed': confirmed})]))
+            self.assertEqual(words, shown['guest'].human_readable())
+
+    def test_unknown_and_empty_keys(self):
+        shown = self.show(FakeCompute(memory=[memory(
+            later='x', last_resize=None, zero_node=None)]))
+        self.assertEqual('x', shown['later'])
+        self.assertIsNone(shown['last_resize'])
+
+    def test_no_such_server(self):
+        self.assertRaises(
+            sdk_exceptions.NotFoundException, self.run_command,
+            server_memory.ShowServerMemory, FakeCompute(), 'other')
+
+    def test_api_sentence(self):
+        exc = self.assertRaises(
+            exceptions.CommandError, self.show, FakeCompute(
+                memory=[fault(403, 'Policy does not allow it.')]))
+        self.assertEqual('Policy does not allow it. (HTTP 403)', str(exc))
+
+    def test_cloud_without_the_feature(self):
+        exc = self.assertRaises(
+            exceptions.CommandError, self.show, FakeCompute(
+                memory=[answer(404, b'404 Not Found')]))
+        self.assertIn('has no memory hot-plug', str(exc))
+
+    def test_error_without_a_fault_body(self):
+        exc = self.assertRaises(
+            exceptions.CommandError, self.show, FakeCompute(
+                memory=[answer(502, [])]))
+        self.assertEqual('a reason (HTTP 502)', str(exc))
+
+
+class PlanTestCase(CommandTestCase):
+
+    PLAN = {'memory_mb': 1536, 'possible': True, 'devices': [PLANNED],
+            'reasons': []}
+
+    def plan(self, compute, size):
+        return self.run_command(
+            server_memory.PlanServerMemory, compute, 'vm', '--size', size)
+
+    def test_total(self):
+        compute = FakeCompute(memory=[memory(plan=self.PLAN)])
+        planned = self.plan(compute, '1536')
+        self.assertEqual([('GET', '/servers/%s/os-memory' % ID,
+                           {'memory_mb': 1536})], compute.requests)
+        self.assertIs(True, planned['possible'])
+        self.assertEqual('512 MiB dimm on node 1',
+                         planned['devices'].human_readable())
+
+    def test_addition_counts_from_the_books(self):
+        compute = FakeCompute(memory=[
+            memory(current_mb=512), memory(plan=self.PLAN)])
+        self.plan(compute, '+512')
+        self.assertEqual({'memory_mb': 1536}, compute.requests[-1][2])
+
+
+@ddt.ddt
+class SetTestCase(CommandTestCase):
+
+    def setUp(self):
+        super().setUp()
+        patcher = mock.patch.object(client.time, 'sleep')
+        self.sleep = patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def set(self, compute, *argv):
+        return self.run_command(
+            server_memory.SetServerMemory, compute, 'vm', *argv)
+
+    def test_total(self):
+        compute = FakeCompute(resize=[accepted()])
+        after = self.set(compute, '--size', '1024')
+        self.assertEqual([('POST', '/servers/%s/action' % ID,
+                           {'resizeMemory': {'memory_mb': 1024}})],
+                         compute.requests)
+        self.assertEqual('The memory is being added.', after['message'])
+        self.assertEqual([PLANNED], after['devices'].machine_readable())
+
+    def test_addition(self):
+        compute = FakeCompute(memory=[memory()], resize=[accepted()])
+        self.set(compute, '--size', '+2048')
+        self.assertEqual({'resizeMemory': {'memory_mb': 3072}},
+                         compute.requests[-1][2])
+
+    @ddt.data(400, 403, 404, 409)
+    def test_refused(self, status):
+        compute = FakeCompute(resize=[fault(status, '1000 is no multiple.')])
+        exc = self.assertRaises(exceptions.CommandError, self.set, compute,
+                                '--size', '1000')
+        self.assertEqual('1000 is no multiple. (HTTP %d)' % status, str(exc))
+
+    def test_wait(self):
+        compute = FakeCompute(
+            resize=[accepted()], memory=[memory()],
+            action=[action(), action(event()), action(event('Success'))],
+            server=[server('resize_prep'), server()])
+        after = self.set(compute, '--size', '1024', '--wait')
+        self.assertEqual(1024, after['memory_mb'])
+        self.assertEqual(1024, after['current_mb'])
+        self.assertEqual('confirmed by the guest', after['message'])
+        self.assertEqual(3, self.sleep.call_count)
+
+    def test_wait_without_an_agent(self):
+        compute = FakeCompute(
+            resize=[accepted()], action=[action(event('Success'))],
+            server=[server()], memory=[memory(guest={
+                'agent': False, 'online_mb': None, 'confirmed': None})])
+        after = self.set(compute, '--size', '1024', '--wait')
+        self.assertEqual('attached, not confirmed', after['message'])
+
+    def test_wait_for_a_repeated_request(self):
+        compute = FakeCompute(resize=[accepted(changed=False)])
+        after = self.set(compute, '--size', '1024', '--wait')
+        self.assertIs(False, after['changed'])
+
+    def test_wait_shows_what_the_api_knows_of_a_failure(self):
+        compute = FakeCompute(
+            resize=[accepted()],
+            action=[action(event('Error', details='short'),
+                           message='Error')],
+            memory=[memory(last_resize={
+                'status': 'failed', 'message': 'The guest refused it.'})])
+        exc = self.assertRaises(exceptions.CommandError, self.set, compute,
+                                '--size', '1024', '--wait')
+        self.assertEqual('The resize failed: The guest refused it. '
+                         'The server has 1024 MiB.', str(exc))
+
+    def test_wait_shows_the_details_of_the_event(self):
+        compute = FakeCompute(
+            resize=[accepted()], memory=[memory(last_resize=None)],
+            action=[action(event('Error', details='No valid host'),
+                           message='Error')])
+        exc = self.assertRaises(exceptions.CommandError, self.set, compute,
+                                '--size', '1024', '--wait')
+        self.assertEqual('The resize failed: No valid host. '
+                         'The server has 1024 MiB.', str(exc))
+
+    def test_wait_with_a_failure_that_says_nothing(self):
+        compute = FakeCompute(
+            resize=[accepted()], memory=[memory(last_resize=None)],
+            action=[action(message='Error')])
+        exc = self.assertRaises(exceptions.CommandError, self.set, compute,
+                                '--size', '1024', '--wait')
+        self.assertEqual(
+            'The resize failed: an administrator can see why in the details '
+            'of the event. The server has 1024 MiB.', str(exc))
+
+    def test_wait_takes_too_long(self):
+        compute = FakeCompute(resize=[accepted()], action=[action(event())])
+        with mock.patch.object(client.time, 'monotonic',
+                               side_effect=[0, 1, 2, 8]):
+            exc = self.assertRaises(
+                exceptions.CommandError, self.set, compute, '--size',
+                '1024', '--wait', '--timeout', '7')
+        self.assertIn('after 7 seconds', str(exc))
+        self.assertIn(REQUEST_ID, str(exc))
+
+
+@ddt.ddt
+class ArgumentsTestCase(testtools.TestCase):
+
+    @ddt.data(('8192', 8192, False), ('+2048', 2048, True))
+    @ddt.unpack
+    def test_size(self, text, mb, relative):
+        self.assertEqual(server_memory.Size(mb, relative),
+                         server_memory.parse_size(text))
+
+    @ddt.data('', '0', '+0', '-512', '8G', '1.5', '+', '1 024', '٣')
+    def test_bad_size(self, text):
+        exc = self.assertRaises(argparse.ArgumentTypeError,
+                                server_memory.parse_size, text)
+        self.assertIn('total in MiB (8192)', str(exc))
+
+    @ddt.data('', '0', '-1', '1.5', 'x')
+    def test_bad_timeout(self, text):
+        self.assertRaises(argparse.ArgumentTypeError,
+                          server_memory.parse_timeout, text)
