@@ -21,6 +21,7 @@
 from nova.api.openstack.compute import routes
 from nova.api.openstack import wsgi
 
+from nova_memhotplug.api import moves
 from nova_memhotplug.api import server_memory
 
 ACTION_ROUTE = '/servers/{id}/action'
@@ -39,6 +40,12 @@ class APIRouter(routes.APIRouterV21):
         super().__init__(custom_routes=ROUTES)
         self._servers_resource().register_subcontroller_actions(
             server_memory.ServerMemoryController())
+        self._moves = moves.MovePreparer()
+
+    def __call__(self, environ, start_response):
+        """Answer a request, as a WSGI application."""
+        self._moves.prepare(environ)
+        return super().__call__(environ, start_response)
 
     def _servers_resource(self):
         """Find the resource that dispatches the actions of servers.

@@ -26,10 +26,16 @@ from nova_memhotplug.compute import api as compute_api
 from nova_memhotplug.core import errors
 from nova_memhotplug.policies import server_memory as policies
 
-#: Refusals of the wanted size itself. All others are about the state of the
-#: server and are conflicts.
-_BAD_SIZE = frozenset((
-    errors.Unaligned.code, errors.AboveCeiling.code, errors.Shrink.code))
+#: Refusals of the request itself, and of the user. All others are about the
+#: state of the server and are conflicts.
+_STATUS = {
+    errors.Unaligned.code: webob.exc.HTTPBadRequest,
+    errors.AboveCeiling.code: webob.exc.HTTPBadRequest,
+    errors.Shrink.code: webob.exc.HTTPBadRequest,
+    errors.FlavorDiffers.code: webob.exc.HTTPBadRequest,
+    errors.InvalidSpec.code: webob.exc.HTTPBadRequest,
+    errors.OverQuota.code: webob.exc.HTTPForbidden,
+}
 
 
 class ServerMemoryController(wsgi.Controller):
@@ -57,10 +63,20 @@ class ServerMemoryController(wsgi.Controller):
     def resize_memory(self, req, id, body):
         """Bring a server to a wanted total."""
         context, instance = self._authorized(req, id, policies.RESIZE)
-        memory_mb = int(body['resizeMemory']['memory_mb'])
+        wanted = body['resizeMemory']
         with _http_errors(id):
+            if 'flavorRef' in wanted:
+                return self._resize_to_flavor(
+                    context, instance, wanted['flavorRef'])
             return views.resized(self._api.resize_memory(
-                context, instance, memory_mb))
+                context, instance, int(wanted['memory_mb'])))
+
+    def _resize_to_flavor(self, context, instance, flavor_ref):
+        flavor_id = common.get_id_from_href(flavor_ref)
+        flavor = self._api.get_flavor(context, instance, flavor_id)
+        memory_mb = (flavor or instance.flavor).memory_mb
+        return views.resized(self._api.resize_memory(
+            context, instance, memory_mb, flavor))
 
     def _authorized(self, req, server_id, rule):
         context = req.environ['nova.context']
@@ -91,6 +107,8 @@ class _http_errors:
         if isinstance(exc, exception.InstanceInvalidState):
             common.raise_http_conflict_for_instance_invalid_state(
                 exc, 'resizeMemory', self._server_id)
+        if isinstance(exc, exception.FlavorNotFound):
+            raise webob.exc.HTTPBadRequest(explanation=exc.format_message())
         if isinstance(exc, exception.ServiceUnavailable):
             raise webob.exc.HTTPServiceUnavailable(
                 explanation=exc.format_message())
@@ -99,6 +117,5 @@ class _http_errors:
 
     @staticmethod
     def _refuse(exc):
-        status = (webob.exc.HTTPBadRequest if exc.code in _BAD_SIZE
-                  else webob.exc.HTTPConflict)
+        status = _STATUS.get(exc.code, webob.exc.HTTPConflict)
         raise status(explanation=str(exc))

@@ -29,16 +29,21 @@ def resized(document):
     :returns: the body of the answer
     """
     plan = document['plan']
-    devices = plan['devices']
-    message = ('Memory is being added: %d MiB.'
-               % sum(device['size_mb'] for device in devices))
-    if not devices:
-        message = ('The server has %d MiB already; nothing was changed.'
-                   % document['current_mb'])
     return {'memory': {
         'memory_mb': plan['memory_mb'],
         'current_mb': document['current_mb'],
-        'changed': bool(devices),
-        'devices': devices,
-        'message': message,
+        'changed': document['changed'],
+        'devices': plan['devices'],
+        'message': _message(document),
     }}
+
+
+def _message(document):
+    added_mb = sum(dev['size_mb'] for dev in document['plan']['devices'])
+    if added_mb:
+        return 'Memory is being added: %d MiB.' % added_mb
+    if document['changed']:
+        return ('The server has %d MiB already; its flavor is being brought '
+                'to that.' % document['current_mb'])
+    return ('The server has %d MiB already; nothing was changed.'
+            % document['current_mb'])

@@ -22,9 +22,14 @@ from nova import servicegroup
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
-from nova_memhotplug import conf
+from nova_memhotplug.compute import history
+from nova_memhotplug.compute import pause_points
+from nova_memhotplug.compute import quota
+from nova_memhotplug.compute import request_spec
 from nova_memhotplug.compute import rpcapi
+from nova_memhotplug import conf
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import flavor as flavor_mod
 from nova_memhotplug.core import report
 from nova_memhotplug.core import spec as spec_mod
 from nova_memhotplug.models import registry
@@ -33,9 +38,6 @@ CONF = nova_conf.CONF
 conf.memhotplug.register_opts(CONF)
 
 LOG = logging.getLogger(__name__)
-
-#: Name of the instance action, as users see it.
-RESIZE_MEMORY = 'resizeMemory'
 
 #: The states in which a domain runs or could at once.
 _HAS_LIVE_DOMAIN = (vm_states.ACTIVE, vm_states.PAUSED)
@@ -69,47 +71,92 @@ class API:
         :raises nova.exception.ServiceUnavailable: if its host is down
         :raises PlanRefused: if its host has not this extension
         """
+        request_spec.sync(context, instance)
         if instance.vm_state in _HAS_LIVE_DOMAIN and instance.host:
             document = self._ask_host(context, instance, memory_mb)
         else:
             document = report.stopped(
                 self._spec(instance), instance.flavor.memory_mb)
         if memory_mb is not None:
-            document.setdefault('plan', _no_plan(memory_mb, document))
+            plan = document.setdefault('plan', _no_plan(memory_mb, document))
+            plan['reasons'] += _quota_reasons(context, instance, memory_mb)
+            plan['possible'] = not plan['reasons']
         _add_reasons(document, _state_reasons(context, instance))
+        document['last_resize'] = history.last_resize(context, instance)
         return document
 
     @compute_api.check_instance_lock
     @compute_api.check_instance_host()
     @compute_api.check_instance_state(vm_state=[vm_states.ACTIVE])
-    def resize_memory(self, context, instance, memory_mb):
+    def resize_memory(self, context, instance, memory_mb, flavor=None):
         """Start to bring a server to a wanted total.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``
         :param memory_mb: RAM it is to have, in MiB
-        :returns: the document of ``core.report``, with its ``plan``; nothing
-            is started if that has no devices
+        :param flavor: the ``nova.objects.Flavor`` it is to change to; None
+            to keep its own
+        :returns: the document of ``core.report``, with its ``plan``, and
+            ``changed``: whether anything was started
         :raises nova.exception.InstanceIsLocked: if it is locked
         :raises nova.exception.InstanceInvalidState: if it does not run, or
             something else is going on
         :raises nova.exception.ServiceUnavailable: if its host is down
-        :raises PlanRefused: if the host refuses, or has not this extension
+        :raises PlanRefused: if it cannot be
         """
         document = self._ask_host(context, instance, memory_mb)
         plan = document['plan']
         if plan['reasons']:
             raise PlanRefused(plan['reasons'][0])
-        if plan['devices']:
-            self._start(context, instance, memory_mb)
+        # The books may have been left behind by a crash.
+        document['changed'] = bool(
+            plan['devices'] or flavor is not None or
+            document['requested_mb'] != memory_mb)
+        if document['changed']:
+            self._check_quota(context, instance, memory_mb)
+            self._start(context, instance, memory_mb, flavor)
         return document
 
-    def _start(self, context, instance, memory_mb):
+    def get_flavor(self, context, instance, flavor_id):
+        """Find a flavor that a server can change to while it runs.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``
+        :param flavor_id: the flavor's ID
+        :returns: the ``nova.objects.Flavor``; None if the server has it
+        :raises nova.exception.FlavorNotFound: if there is no such flavor
+        :raises PlanRefused: if it differs in more than memory, or
+            contradicts itself
+        """
+        flavor = objects.Flavor.get_by_flavor_id(
+            context, flavor_id, read_deleted='no')
+        if flavor.disabled:
+            raise exception.FlavorNotFound(flavor_id=flavor_id)
+        try:
+            flavor_mod.check_change(_shape(instance.flavor), _shape(flavor))
+            spec = self._spec_of(flavor)
+            if spec is not None:
+                spec_mod.check_boot_size(spec, flavor.memory_mb)
+        except errors.MemoryHotplugError as exc:
+            raise PlanRefused(report.reason(exc))
+        is_same = (flavor.flavorid == instance.flavor.flavorid and
+                   flavor.extra_specs == instance.flavor.extra_specs)
+        return None if is_same else flavor
+
+    def _start(self, context, instance, memory_mb, flavor):
         instance.task_state = task_states.RESIZE_PREP
         instance.save(expected_task_state=[None])
         objects.InstanceAction.action_start(
-            context, instance.uuid, RESIZE_MEMORY, want_result=False)
-        self._rpcapi.resize_memory(context, instance, memory_mb)
+            context, instance.uuid, history.RESIZE_MEMORY, want_result=False)
+        self._rpcapi.resize_memory(context, instance, memory_mb, flavor)
+        pause_points.reach(pause_points.AFTER_CAST)
+
+    @staticmethod
+    def _check_quota(context, instance, memory_mb):
+        try:
+            quota.check(context, instance, memory_mb)
+        except errors.OverQuota as exc:
+            raise PlanRefused(report.reason(exc))
 
     @compute_api.check_instance_host(check_is_up=True)
     def _ask_host(self, context, instance, memory_mb):
@@ -120,11 +167,23 @@ class API:
 
     def _spec(self, instance):
         try:
-            return spec_mod.from_extra_specs(
-                instance.flavor.extra_specs, CONF.memhotplug.default_slots,
-                registry.models())
+            return self._spec_of(instance.flavor)
         except errors.InvalidSpec as exc:
             raise exception.InvalidInput(reason=str(exc))
+
+    @staticmethod
+    def _spec_of(flavor):
+        return spec_mod.from_extra_specs(
+            flavor.extra_specs, CONF.memhotplug.default_slots,
+            registry.models())
+
+
+def _shape(flavor):
+    """Take from a Nova flavor what a resize of memory looks at."""
+    return flavor_mod.Flavor(
+        name=flavor.name, memory_mb=flavor.memory_mb, vcpus=flavor.vcpus,
+        root_gb=flavor.root_gb, ephemeral_gb=flavor.ephemeral_gb,
+        swap=flavor.swap, extra_specs=flavor.extra_specs)
 
 
 def _state_reasons(context, instance):
@@ -137,6 +196,15 @@ def _state_reasons(context, instance):
     if instance.locked and not context.is_admin:
         against.append(errors.Locked())
     return report.reasons(against)
+
+
+def _quota_reasons(context, instance, memory_mb):
+    """List what about the project's quota is against a wanted total."""
+    try:
+        quota.check(context, instance, memory_mb)
+    except errors.OverQuota as exc:
+        return [report.reason(exc)]
+    return []
 
 
 def _add_reasons(document, against):

@@ -10,109 +10,157 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Nova's books of one server: the placement allocation and the flavor."""
+"""Nova's books of one server: placement, the instance, the host's usage."""
 
-import dataclasses
-
+from keystoneauth1 import exceptions as ks_exc
+from nova.compute import resource_tracker
 from nova import exception
-from nova.scheduler.client import report as report_client
+from nova import utils
 import os_resource_classes as orc
 from oslo_log import log as logging
 
+from nova_memhotplug.core import accounting
+from nova_memhotplug.core import errors
+
 LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """What was claimed in placement for one resize.
-
-    :param provider: UUID of the resource provider
-    :param before_mb: what the instance had allocated before, in MiB
-    :param amount_mb: what was claimed on top, in MiB
-    """
-
-    provider: str
-    before_mb: int
-    amount_mb: int
 
 
 class Books:
     """Where Nova accounts for the memory of the servers of a host.
 
     :param reportclient: Nova's placement client
+    :param tracker: Nova's ``ResourceTracker`` of the host
     """
 
-    def __init__(self, reportclient: report_client.SchedulerReportClient):
+    def __init__(self, reportclient, tracker):
         self._reportclient = reportclient
+        self._tracker = tracker
 
-    def claim(self, context, instance, wanted_mb: int) -> Claim:
-        """Claim what a wanted total takes on top of what is allocated.
-
-        An operator may have the ceiling allocated in advance
-        (``resources:MEMORY_MB``); then nothing is left to claim.
+    def allocated_mb(self, context, instance) -> int:
+        """Read what a server has allocated in placement.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``
-        :param wanted_mb: RAM it is to have, in MiB
-        :returns: what was claimed
-        :raises nova.exception.ResizeError: if placement has not that much
+        :returns: the amount, in MiB
+        :raises AccountingFailed: if placement does not say
+        """
+        return self._allocated(context, instance)[1]
+
+    def allocate(self, context, instance, total_mb: int, flavor=None) -> int:
+        """Bring a server's allocation to what a total takes.
+
+        It is the amount that is set, not a difference, so that doing it
+        again does no harm.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``
+        :param total_mb: RAM of the server, in MiB
+        :param flavor: the flavor that counts, if not the instance's own
+        :returns: by how much the allocation has grown, in MiB
+        :raises HostFull: if the host has not that much
+        :raises AccountingFailed: if placement does not do it
         """
         provider, before_mb = self._allocated(context, instance)
-        claim = Claim(
-            provider, before_mb, max(0, wanted_mb - before_mb))
+        delta_mb = accounting.allocation_mb(
+            total_mb, (flavor or instance.flavor).extra_specs) - before_mb
         try:
-            self._add(context, instance, claim, claim.amount_mb)
+            self._change(context, instance, provider, delta_mb)
         except exception.AllocationUpdateFailed as exc:
-            raise exception.ResizeError(reason=exc.format_message())
-        return claim
+            free_mb = self._free_mb(provider)
+            if free_mb is not None and free_mb < delta_mb:
+                raise errors.HostFull(asked_mb=delta_mb, free_mb=free_mb)
+            raise errors.AccountingFailed(reason=exc.format_message())
+        except (exception.NovaException, ks_exc.ClientException) as exc:
+            raise errors.AccountingFailed(reason=exc)
+        return delta_mb
 
-    def settle(self, context, instance, claim: Claim, present_mb: int):
-        """After a failure, bring the books to what the guest has.
+    def commit(self, context, instance, total_mb: int, flavor=None) -> None:
+        """Write a new total into the instance and the host's usage.
 
-        :param context: the request context
-        :param instance: a ``nova.objects.Instance``
-        :param claim: what was claimed
-        :param present_mb: RAM the guest has now, in MiB
-        """
-        kept_mb = max(0, present_mb - claim.before_mb)
-        self._add(context, instance, claim, kept_mb - claim.amount_mb)
-        if present_mb != instance.flavor.memory_mb:
-            LOG.warning(
-                'The books follow the guest: %(before)d to %(after)d MiB.',
-                {'before': instance.flavor.memory_mb, 'after': present_mb},
-                instance=instance)
-            self.commit(context, instance, present_mb)
-
-    def commit(self, context, instance, total_mb: int):
-        """Write a new total into the instance.
+        Both change while the resource tracker is held, so that its periodic
+        task sees them before or after, and never counts memory twice.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``; saved
         :param total_mb: RAM it has, in MiB
+        :param flavor: a flavor it changes to; None to keep its own
         """
-        flavor = instance.flavor.obj_clone()
-        flavor.memory_mb = total_mb
-        instance.flavor = flavor
-        instance.memory_mb = total_mb
-        instance.save()
+        new = (flavor or instance.flavor).obj_clone()
+        new.memory_mb = total_mb
+
+        @utils.synchronized(
+            resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
+        def locked():
+            before = self._usage(instance)
+            instance.flavor = new
+            instance.memory_mb = total_mb
+            instance.save()
+            self._track(context, instance, before)
+
+        locked()
 
     def _allocated(self, context, instance) -> tuple[str, int]:
-        allocations = self._reportclient.get_allocs_for_consumer(
-            context, instance.uuid)['allocations']
-        for provider, allocation in allocations.items():
-            amount_mb = allocation['resources'].get(orc.MEMORY_MB)
-            if amount_mb is not None:
-                return provider, amount_mb
-        raise exception.ResizeError(
-            reason='the server has no memory allocated in placement')
+        """Find the provider that has the server's RAM, and how much."""
+        try:
+            allocations = self._reportclient.get_allocs_for_consumer(
+                context, instance.uuid)['allocations']
+        except (exception.NovaException, ks_exc.ClientException) as exc:
+            raise errors.AccountingFailed(reason=exc)
+        amounts = {provider: allocation['resources']
+                   for provider, allocation in allocations.items()}
+        for provider, resources in amounts.items():
+            if orc.MEMORY_MB in resources:
+                return provider, resources[orc.MEMORY_MB]
+        for provider, resources in amounts.items():
+            if resources.keys() & {orc.VCPU, orc.PCPU}:
+                return provider, 0
+        raise errors.AccountingFailed(
+            reason='the server has nothing allocated in placement')
 
-    def _add(self, context, instance, claim: Claim, amount_mb: int):
-        """Add to the allocation, or take from it if negative."""
-        change = {claim.provider: {'resources': {
-            orc.MEMORY_MB: abs(amount_mb)}}}
-        if amount_mb > 0:
+    def _change(self, context, instance, provider, delta_mb: int) -> None:
+        change = {provider: {'resources': {orc.MEMORY_MB: abs(delta_mb)}}}
+        if delta_mb > 0:
             self._reportclient.add_resources_to_instance_allocation(
                 context, instance.uuid, change)
-        elif amount_mb < 0:
+        elif delta_mb < 0:
             self._reportclient.remove_resources_from_instance_allocation(
                 context, instance.uuid, change)
+
+    def _free_mb(self, provider) -> int | None:
+        """Ask placement what a host has free; None if it does not say."""
+        base = '/resource_providers/%s' % provider
+        try:
+            inventories = self._reportclient.get(
+                base + '/inventories').json()['inventories']
+            usages = self._reportclient.get(
+                base + '/usages').json()['usages']
+            memory = inventories[orc.MEMORY_MB]
+        except (ks_exc.ClientException, KeyError, ValueError):
+            LOG.warning('Placement does not tell what is free on %s.',
+                        provider, exc_info=True)
+            return None
+        capacity = ((memory['total'] - memory['reserved'])
+                    * memory['allocation_ratio'])
+        return int(capacity) - usages[orc.MEMORY_MB]
+
+    def _usage(self, instance):
+        return self._tracker._get_usage_dict(instance, instance)
+
+    def _track(self, context, instance, before) -> None:
+        """Let the host's usage follow; Nova's own method does not.
+
+        ResourceTracker.update_usage changes nothing for an instance that it
+        tracks already (facts-nova.md, traps).
+        """
+        node = instance.node
+        if (self._tracker.disabled(node) or
+                instance.uuid not in self._tracker.tracked_instances):
+            return
+        self._tracker._update_usage(before, node, sign=-1)
+        self._tracker._update_usage(self._usage(instance), node, sign=1)
+        try:
+            self._tracker._update(
+                context, self._tracker.compute_nodes[node])
+        except Exception:
+            LOG.warning('The usage of host %s is reported later, by the '
+                        'periodic task.', node, exc_info=True)

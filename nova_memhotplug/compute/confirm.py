@@ -27,11 +27,11 @@ LOG = logging.getLogger(__name__)
 POLL_INTERVAL = 0.5
 
 
-def confirm(memory, before: tuple[device.MemoryDevice, ...], instance) -> bool:
+def confirm(memory, before: set[str], instance) -> bool:
     """Look inside the guest for memory that was just attached.
 
     :param memory: a ``virt.guest.GuestMemory``
-    :param before: the devices that the guest had before
+    :param before: aliases of the devices that it had before
     :param instance: the instance, for the log
     :returns: True if the guest uses the new memory; False if that is not
         known (no agent) or the guest has it without using it
@@ -39,18 +39,18 @@ def confirm(memory, before: tuple[device.MemoryDevice, ...], instance) -> bool:
     """
     guest = memory.read()
     added = tuple(dev for dev in guest.devices
-                  if dev.is_ram and dev not in before)
+                  if dev.is_ram and dev.alias not in before)
     agent = memory.agent()
-    blocks = agent.blocks() if guest.has_agent else None
-    if blocks is None:
+    if not guest.has_agent or agent.blocks() is None:
         LOG.info('Memory is attached, not confirmed: no guest agent.',
                  instance=instance)
         return False
-    blocks = _wait(agent, added)
-    return _verdict(blocks, added, instance)
+    return _verdict(_wait(agent, added), added, instance)
 
 
-def _wait(agent, added) -> blocklist.BlockList | None:
+def _wait(
+    agent, added: tuple[device.MemoryDevice, ...],
+) -> blocklist.BlockList | None:
     """Wait until the guest uses the new memory, or for the time-out."""
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(CONF.memhotplug.confirm_timeout),
@@ -75,7 +75,7 @@ def _look(agent, added) -> blocklist.BlockList | None:
 def _verdict(blocks, added, instance) -> bool:
     if blocks is None:
         LOG.warning('Memory is attached, not confirmed: the guest agent '
-                    'stopped to answer.', instance=instance)
+                    'has stopped answering.', instance=instance)
         return False
     missing, offline = blocks.missing(added), blocks.offline(added)
     if missing:

@@ -23,8 +23,8 @@ from nova import exception
 from nova import utils
 import oslo_messaging as messaging
 
-from nova_memhotplug.compute import books
 from nova_memhotplug.compute import observe
+from nova_memhotplug.compute import pause_points
 from nova_memhotplug.compute import resize
 from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
@@ -35,15 +35,18 @@ class MemHotplugEndpoint:
     """The endpoint beside Nova's own compute manager.
 
     :param manager: the ``nova.compute.manager.ComputeManager``
+    :param books: the ``Books`` of the host
+    :param reconciler: the ``Reconciler`` of the host
     """
 
     target = messaging.Target(
         namespace=rpcapi.NAMESPACE, version=rpcapi.VERSION)
 
-    def __init__(self, manager):
+    def __init__(self, manager, books, reconciler):
         self.host = manager.host
         self._manager = manager
-        self._books = books.Books(manager.reportclient)
+        self._books = books
+        self._reconciler = reconciler
 
     @compute_manager.wrap_exception()
     def get_memory(self, context, instance, memory_mb=None):
@@ -53,12 +56,16 @@ class MemHotplugEndpoint:
         :param memory_mb: a wanted total to plan for, in MiB; None for none
         :returns: a document as ``core.report`` makes it, with ``plan`` in it
             if a total was given
+        :raises nova.exception.InvalidInput: if its flavor cannot be read
+        :raises nova.exception.InternalError: if its domain cannot be read
         """
         try:
             seen = observe.observe(self._manager.driver, instance)
             grow = observe.grow_of(seen.spec)
         except errors.UnknownModel as exc:
             raise exception.InvalidInput(reason=str(exc))
+        except errors.MemoryHotplugError as exc:
+            raise exception.InternalError(str(exc))
         document = report.running(seen, grow)
         if memory_mb is not None:
             document['plan'] = report.plan(seen, memory_mb, grow)
@@ -68,21 +75,24 @@ class MemHotplugEndpoint:
     @compute_manager.reverts_task_state
     @compute_utils.wrap_instance_event(prefix='compute')
     @compute_manager.wrap_instance_fault
-    def resize_memory(self, context, instance, memory_mb):
+    def resize_memory(self, context, instance, memory_mb, flavor=None):
         """Bring a server to a wanted total.
 
         :param instance: a ``nova.objects.Instance`` in the task state
             ``resize_prep``
         :param memory_mb: RAM it is to have, in MiB
+        :param flavor: the ``nova.objects.Flavor`` that it changes to; None
+            to keep its own
         :raises nova.exception.ResizeError: if that could not be done
         """
         @utils.synchronized(instance.uuid)
         def locked():
             resize.MemoryResize(
                 context.elevated(), instance, self._manager.driver,
-                self._books).run(memory_mb)
+                self._books, self._reconciler).run(memory_mb, flavor)
             instance.task_state = None
             instance.save(expected_task_state=task_states.RESIZE_PREP)
+            pause_points.reach(pause_points.BEFORE_EVENT)
 
         locked()
 

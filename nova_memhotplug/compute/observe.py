@@ -13,10 +13,8 @@
 """Look at a server: its live domain, its flavor, its guest."""
 
 from nova import conf as nova_conf
-from nova import exception
 
 from nova_memhotplug.core import blocks as blocks_mod
-from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
 from nova_memhotplug.core import report
 from nova_memhotplug.core import spec as spec_mod
@@ -32,13 +30,11 @@ def observe(driver, instance) -> report.Observation:
     :param instance: a ``nova.objects.Instance``
     :returns: what is known of it
     :raises nova.exception.InstanceNotFound: if it has no domain
-    :raises nova.exception.InternalError: if its domain cannot be read
+    :raises UnreadableDomain: if its domain cannot be read
+    :raises HypervisorRefused: if libvirt does not tell
     """
     memory = driver.guest_memory(instance)
-    try:
-        guest = memory.read()
-    except errors.UnreadableDomain as exc:
-        raise exception.InternalError(str(exc))
+    guest = memory.read()
     blocks = memory.agent().blocks() if guest.has_agent else None
     return report.Observation(
         guest=guest,

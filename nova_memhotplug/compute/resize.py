@@ -14,16 +14,15 @@
 
 It runs under Nova's lock of the instance. What the guest has is read from the
 live domain before and after (design T2); memory is claimed before the first
-device is attached, and exactly what was claimed is given back when that fails
-(T3).
+device is attached, and what was claimed is given back when that fails (T3).
 """
 
 from nova import exception
 from oslo_log import log as logging
 
-from nova_memhotplug.compute import books as books_mod
 from nova_memhotplug.compute import confirm
 from nova_memhotplug.compute import observe
+from nova_memhotplug.compute import pause_points
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
 
@@ -33,71 +32,85 @@ LOG = logging.getLogger(__name__)
 class MemoryResize:
     """Bring one server to a wanted total.
 
-    :param context: the request context
+    :param context: an admin's request context
     :param instance: a ``nova.objects.Instance``, locked by the caller
     :param driver: the ``MemHotplugLibvirtDriver``
-    :param books: where Nova accounts for it
+    :param books: the ``Books`` of the host
+    :param reconciler: the ``Reconciler`` of the host
     """
 
-    def __init__(self, context, instance, driver, books: books_mod.Books):
+    def __init__(self, context, instance, driver, books, reconciler):
         self._context = context
         self._instance = instance
         self._books = books
         self._driver = driver
+        self._reconciler = reconciler
         self._memory = driver.guest_memory(instance)
 
-    def run(self, wanted_mb: int) -> None:
+    def run(self, wanted_mb: int, flavor=None) -> None:
         """Do it.
 
         :param wanted_mb: RAM the server is to have, in MiB
+        :param flavor: the ``nova.objects.Flavor`` that it changes to; None
+            to keep its own
         :raises nova.exception.ResizeError: if it could not be done; the
             guest and the books are then as they were, or the sentence says
             what is different
         """
-        plan = self._plan(wanted_mb)
-        claim = self._books.claim(self._context, self._instance, wanted_mb)
         try:
-            self._grow(plan)
-        except Exception:
-            self._settle(claim)
+            self._reconciler.server(self._context, self._instance)
+            self._run(wanted_mb, flavor)
+        except errors.MemoryHotplugError as exc:
+            raise exception.ResizeError(reason=str(exc))
+
+    def _run(self, wanted_mb, flavor):
+        plan = self._plan(wanted_mb)
+        before = self._memory.aliases()
+        try:
+            pause_points.reach(pause_points.BEFORE_CLAIM)
+            self._books.allocate(
+                self._context, self._instance, wanted_mb, flavor)
+            pause_points.reach(pause_points.AFTER_CLAIM)
+            for change in plan.changes:
+                self._memory.apply(change)
+            pause_points.reach(pause_points.AFTER_ATTACH)
+            confirm.confirm(self._memory, before, self._instance)
+            pause_points.reach(pause_points.BEFORE_COMMIT)
+            self._books.commit(
+                self._context, self._instance, wanted_mb, flavor)
+            pause_points.reach(pause_points.AFTER_COMMIT)
+        except Exception as exc:
+            LOG.warning('Memory could not be added: %s', exc,
+                        instance=self._instance)
+            self._undo(before)
             raise
-        self._books.commit(self._context, self._instance, wanted_mb)
         LOG.info('Memory grown from %(present)d to %(wanted)d MiB.',
                  {'present': plan.present_mb, 'wanted': wanted_mb},
                  instance=self._instance)
 
     def _plan(self, wanted_mb: int) -> planner.Plan:
         seen = observe.observe(self._driver, self._instance)
-        try:
-            grow = observe.grow_of(seen.spec)
-            return planner.plan(
-                seen.guest, seen.spec, wanted_mb, seen.step_mb, grow)
-        except errors.Refused as exc:
-            raise exception.ResizeError(reason=str(exc))
+        return planner.plan(
+            seen.guest, seen.spec, wanted_mb, seen.step_mb,
+            observe.grow_of(seen.spec))
 
-    def _grow(self, plan: planner.Plan) -> None:
-        before = self._memory.read().devices
+    def _undo(self, before: set[str]) -> None:
+        """After a failure: take back what the guest lets go of, and let the
+        books follow what it has, now or as soon as that is possible. The
+        failure itself is what users are told.
+        """
         try:
-            for change in plan.changes:
-                self._memory.apply(change)
-            confirm.confirm(self._memory, before, self._instance)
+            if self._memory.is_running():
+                self._memory.take_back(self._memory.aliases() - before)
         except errors.MemoryHotplugError as exc:
-            LOG.warning('Memory could not be added: %s', exc,
+            LOG.warning('The new memory could not be taken away, so the '
+                        'books follow the guest: %s', exc,
                         instance=self._instance)
-            self._undo(before)
-            raise exception.ResizeError(reason=str(exc))
-
-    def _undo(self, before) -> None:
-        added = tuple(dev for dev in self._memory.read().devices
-                      if dev not in before)
         try:
-            self._memory.take_back(added)
-        except errors.HypervisorRefused as exc:
-            LOG.warning('The guest keeps %(devices)s: %(exc)s',
-                        {'devices': added, 'exc': exc},
-                        instance=self._instance)
-
-    def _settle(self, claim: books_mod.Claim) -> None:
-        """After a failure: the books follow what the guest has."""
-        present_mb = self._memory.read().present_mb
-        self._books.settle(self._context, self._instance, claim, present_mb)
+            self._instance.refresh()
+            self._reconciler.server(self._context, self._instance)
+        except Exception:
+            LOG.warning('The books cannot be compared with the guest right '
+                        'now; the next periodic task tries again.',
+                        instance=self._instance, exc_info=True)
+            self._reconciler.remember(self._instance)

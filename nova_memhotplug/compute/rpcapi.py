@@ -14,13 +14,10 @@
 
 import functools
 
-from nova import conf as nova_conf
 from nova.compute import rpcapi as compute_rpcapi
 from nova.objects import base as objects_base
 from nova import rpc
 import oslo_messaging as messaging
-
-CONF = nova_conf.CONF
 
 NAMESPACE = 'memhotplug'
 #: 1.0: get_memory, resize_memory
@@ -48,13 +45,15 @@ class MemHotplugAPI:
         return self._client(context, instance).call(
             context, 'get_memory', instance=instance, memory_mb=memory_mb)
 
-    def resize_memory(self, context, instance, memory_mb):
+    def resize_memory(self, context, instance, memory_mb, flavor=None):
         """Tell the instance's host to bring it to a wanted total.
 
         :param memory_mb: RAM it is to have, in MiB
+        :param flavor: the flavor it changes to; None to keep its own
         """
         self._client(context, instance).cast(
-            context, 'resize_memory', instance=instance, memory_mb=memory_mb)
+            context, 'resize_memory', instance=instance, memory_mb=memory_mb,
+            flavor=flavor)
 
     def _client(self, context, instance):
         return _router().client(context).prepare(server=instance.host)

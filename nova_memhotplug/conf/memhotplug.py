@@ -96,6 +96,17 @@ Ask the guest agent to bring new memory online when the guest itself does not.
 
 Some kernels leave hot-plugged memory offline until told otherwise.
 """),
+    cfg.BoolOpt(
+        'adopt_foreign_devices',
+        default=True,
+        help="""
+Account for memory that was attached by other means than this API.
+
+What a guest has more than Nova's books say is found at service start and when
+its memory is resized. It is then claimed and written into the books; if this
+is off, it is only reported, and the server's memory cannot be resized until
+the device is gone.
+"""),
 ]
 
 

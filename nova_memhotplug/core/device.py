@@ -30,6 +30,12 @@ VIRTIO_MEM = 'virtio-mem'
 #: not.
 RAM_MODELS = frozenset((DIMM, VIRTIO_MEM))
 
+#: Our devices have names of their own, so that they can be told from those
+#: that somebody attached by hand, and taken away without describing them.
+#: libvirt keeps an alias that starts with ``ua-`` for the life of a device,
+#: across migration and restarts (libvirt, docs/formatdomain.rst).
+ALIAS_PREFIX = 'ua-memhotplug-'
+
 #: libvirt, src/util/virutil.c, virScaleInteger(): the units it writes (KiB)
 #: and those a person may have written.
 _BYTES = {
@@ -62,6 +68,11 @@ class MemoryDevice:
     def is_ram(self) -> bool:
         """Whether the guest has this as ordinary memory."""
         return self.model in RAM_MODELS
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this package has attached it."""
+        return (self.alias or '').startswith(ALIAS_PREFIX)
 
 
 def size_kib(element: etree._Element) -> int:

@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import itertools
 
 from lxml import etree
 
@@ -54,6 +55,7 @@ class GuestMemory:
     :param devices: its memory devices, in the order of the domain
     :param page_kib: largest huge page that backs it, in KiB; 0 for none
     :param has_agent: whether it has a channel for the guest agent
+    :param is_host_bound: whether its memory is bound to nodes of the host
     """
 
     arch: str
@@ -65,6 +67,7 @@ class GuestMemory:
     devices: tuple[device.MemoryDevice, ...]
     page_kib: int
     has_agent: bool
+    is_host_bound: bool = False
 
     @property
     def boot_mb(self) -> int:
@@ -95,6 +98,19 @@ class GuestMemory:
     def free_slots(self) -> int:
         """Slots that are free."""
         return max(0, self.slots - self.used_slots)
+
+    @property
+    def foreign_mb(self) -> int:
+        """RAM that somebody plugged by other means, in MiB."""
+        return sum(dev.size_mb for dev in self.devices
+                   if dev.is_ram and not dev.is_ours)
+
+    def new_alias(self) -> str:
+        """Name a device that is to be attached."""
+        taken = {dev.alias for dev in self.devices}
+        names = (device.ALIAS_PREFIX + str(number)
+                 for number in itertools.count())
+        return next(name for name in names if name not in taken)
 
     @property
     def target_node(self) -> int | None:
@@ -153,7 +169,8 @@ def read(
         cells=cells,
         devices=devices,
         page_kib=_page_kib(root),
-        has_agent=_has_agent(root))
+        has_agent=_has_agent(root),
+        is_host_bound=root.find('numatune') is not None)
 
 
 def _attribute(root: etree._Element, path: str, name: str) -> str:

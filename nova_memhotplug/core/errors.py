@@ -139,6 +139,16 @@ class NoTargetCell(Refused):
                'add memory. Hard reboot the server.')
 
 
+class HostBound(Refused):
+    """The guest's memory is bound to its host's nodes or huge pages."""
+
+    code = 'host_bound'
+    msg_fmt = ('The memory of this server is bound to NUMA nodes or huge '
+               'pages of its host (hw:numa_nodes, hw:mem_page_size, '
+               'hw:cpu_policy and the like); this version does not add to '
+               'such memory.')
+
+
 class UnknownModel(Refused):
     """The flavor names a memory model that this host has not installed."""
 
@@ -191,3 +201,42 @@ class GuestRefused(MemoryHotplugError):
     msg_fmt = ('The guest did not take the memory: after %(seconds)d seconds '
                'its agent still misses %(missing)d of %(total)d new memory '
                'blocks.')
+
+
+class HostFull(MemoryHotplugError):
+    """The server's host has not enough memory left."""
+
+    code = 'host_full'
+    msg_fmt = ('The host of this server has %(free_mb)d MiB of memory free; '
+               '%(asked_mb)d MiB more were asked for.')
+
+
+class AccountingFailed(MemoryHotplugError):
+    """Placement or the database did not do what it was asked for."""
+
+    code = 'accounting_failed'
+    msg_fmt = "The server's memory could not be accounted for: %(reason)s"
+
+
+class ForeignDevices(Refused):
+    """Somebody attached memory by other means, and that is not accepted."""
+
+    code = 'foreign_devices'
+    msg_fmt = ('%(foreign_mb)d MiB were attached to this server by other '
+               'means than this API, and [memhotplug] '
+               'adopt_foreign_devices is off.')
+
+
+class FlavorDiffers(Refused):
+    """A new flavor differs in more than memory."""
+
+    code = 'flavor_differs'
+    msg_fmt = ("Flavor '%(name)s' differs from the server's own in more than "
+               'memory, which takes a cold resize: %(differences)s.')
+
+
+class OverQuota(Refused):
+    """The project may not have that much memory."""
+
+    code = 'over_quota'
+    msg_fmt = '%(reason)s'

@@ -129,6 +129,8 @@ def _room(
         yield errors.AboveCeiling(wanted_mb=wanted_mb, max_mb=guest.max_mb)
     if guest.target_node is None:
         yield errors.NoTargetCell()
+    if guest.is_host_bound or guest.page_kib:
+        yield errors.HostBound()
 
 
 def _alignment(

@@ -47,7 +47,8 @@ class MemoryModel(abc.ABC):
     ) -> tuple[planner.Change, ...]:
         """Say how to add memory to a running guest.
 
-        Alignment and ceiling have been checked. Nothing is touched here.
+        Alignment and ceiling have been checked. Nothing is touched here. A
+        device to attach has an alias from ``guest.new_alias()``.
 
         :param guest: what the guest has
         :param delta_mb: RAM to add, in MiB, a whole number of memory blocks

@@ -49,7 +49,8 @@ class DimmModel(base.MemoryModel):
         if not guest.free_slots:
             raise errors.NoFreeSlot(used=guest.used_slots, total=guest.slots)
         dimm = device.MemoryDevice(
-            model=device.DIMM, size_mb=delta_mb, node=node)
+            model=device.DIMM, size_mb=delta_mb, node=node,
+            alias=guest.new_alias())
         xml = etree.tostring(device.build(dimm), encoding='unicode')
         return (planner.Change(device=dimm, xml=xml),)
 

@@ -21,8 +21,10 @@ from nova import exception
 from nova.virt.libvirt import driver
 from oslo_log import log as logging
 
-from nova_memhotplug import conf
+from nova_memhotplug.compute import books as books_mod
 from nova_memhotplug.compute import endpoint
+from nova_memhotplug.compute import reconcile
+from nova_memhotplug import conf
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import spec as spec_mod
 from nova_memhotplug.core import strategy as strategies
@@ -55,8 +57,19 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             CONF.memhotplug.shim_directory)
         LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
         manager = self.virtapi._compute
+        books = books_mod.Books(manager.reportclient, manager.rt)
+        self._reconciler = reconcile.Reconciler(host, self, books)
         manager.additional_endpoints.append(
-            endpoint.MemHotplugEndpoint(manager))
+            endpoint.MemHotplugEndpoint(manager, books, self._reconciler))
+
+    def get_available_resource(self, nodename):
+        """Bring the books to what guests have before usage is computed.
+
+        Nova asks at service start, before it accepts requests, and then in
+        its periodic task: when servers need a look, that is the time.
+        """
+        self._reconciler.run_due()
+        return super().get_available_resource(nodename)
 
     @property
     def static_traits(self) -> dict[str, bool]:

@@ -13,15 +13,12 @@
 """The memory of a running guest: read it, add to it, take back."""
 
 import contextlib
-import dataclasses
 
 from lxml import etree
-from nova.compute import power_state
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import host as libvirt_host
 from oslo_utils import importutils
 
-from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
@@ -30,9 +27,6 @@ from nova_memhotplug.virt import agent
 from nova_memhotplug.virt import config
 
 libvirt = importutils.try_import('libvirt')
-
-#: virDomainDeviceModifyFlags (libvirt, include/libvirt/libvirt-domain.h).
-LIVE_AND_CONFIG = 3
 
 
 @contextlib.contextmanager
@@ -64,9 +58,9 @@ class GuestMemory:
         """
         return cls(host.get_guest(instance))
 
-    def is_running(self, host: libvirt_host.Host) -> bool:
-        """Tell whether the guest runs; a paused one does not."""
-        return self._guest.get_power_state(host) == power_state.RUNNING
+    def is_running(self) -> bool:
+        """Tell whether there is a live domain; its guest may be paused."""
+        return bool(self._guest.is_active())
 
     def read(self) -> domain.GuestMemory:
         """Read the live domain, which is the truth (design T2).
@@ -90,50 +84,46 @@ class GuestMemory:
         with _refusals():
             if change.update:
                 self._guest._domain.updateDeviceFlags(
-                    change.xml, LIVE_AND_CONFIG)
+                    change.xml, libvirt.VIR_DOMAIN_AFFECT_LIVE |
+                    libvirt.VIR_DOMAIN_AFFECT_CONFIG)
             else:
                 self._guest.attach_device(
                     config.Verbatim(etree.fromstring(change.xml)),
                     persistent=True, live=True)
 
-    def take_back(self, devices: tuple[device.MemoryDevice, ...]) -> bool:
+    def take_back(self, aliases: set[str]) -> None:
         """Ask the guest to let go of devices.
 
-        :param devices: devices of the live domain
-        :returns: whether the live domain is rid of all of them
-        :raises HypervisorRefused: if the guest says no
+        libvirt reports success when the guest just does not answer, so the
+        live domain is looked at before the persistent one is changed
+        (facts-qemu-libvirt.md, section 6).
+
+        :param aliases: names of devices of the live domain
+        :raises HypervisorRefused: if the guest keeps any of them
         """
-        with _refusals():
-            for dev in devices:
-                self._detach(dev)
-        return not set(devices) & set(self.read().devices)
+        for alias in sorted(aliases):
+            with _refusals():
+                self._guest._domain.detachDeviceAlias(
+                    alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            if alias in self.aliases():
+                raise errors.HypervisorRefused(
+                    reason='the guest keeps %s' % alias)
+            if alias in self.aliases(live=False):
+                with _refusals():
+                    self._guest._domain.detachDeviceAlias(
+                        alias, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+
+    def aliases(self, live: bool = True) -> set[str]:
+        """Name the memory devices that this package has attached.
+
+        :param live: of the live or of the persistent domain
+        """
+        return {dev.alias for dev in self._read(live).devices
+                if dev.alias is not None and dev.is_ours}
 
     def _read(self, live: bool) -> domain.GuestMemory:
-        xml = self._guest.get_xml_desc(dump_inactive=not live)
+        with _refusals():
+            xml = self._guest.get_xml_desc(dump_inactive=not live)
         readers = {name: model.read
                    for name, model in registry.models().items()}
         return domain.read(xml, readers)
-
-    def _detach(self, dev: device.MemoryDevice) -> None:
-        conf = config.Verbatim(device.build(dev))
-        self._guest.detach_device(conf, persistent=False, live=True)
-        twin = self._persistent_twin(dev)
-        if twin is not None and dev not in self.read().devices:
-            conf = config.Verbatim(device.build(twin))
-            self._guest.detach_device(conf, persistent=True, live=False)
-
-    def _persistent_twin(
-        self, dev: device.MemoryDevice,
-    ) -> device.MemoryDevice | None:
-        """Find the device in the persistent domain, newest first.
-
-        There it has no alias and no base, and after a live detach it may
-        have another slot (facts-qemu-libvirt.md, section 8).
-        """
-        def shape(one):
-            return dataclasses.replace(one, alias=None, base=None, slot=None)
-
-        twins = [one for one in self._read(live=False).devices
-                 if shape(one) == shape(dev)]
-        same_slot = [one for one in twins if one.slot == dev.slot]
-        return (same_slot or twins or [None])[-1]

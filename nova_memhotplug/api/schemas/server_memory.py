@@ -12,6 +12,7 @@
 
 """Requests about the memory of a server."""
 
+from nova.api.validation import parameter_types
 from nova.db import constants
 
 _MEMORY_MB = {
@@ -28,8 +29,12 @@ resize_memory = {
     'properties': {
         'resizeMemory': {
             'type': 'object',
-            'properties': {'memory_mb': _MEMORY_MB},
-            'required': ['memory_mb'],
+            'properties': {
+                'memory_mb': _MEMORY_MB,
+                'flavorRef': parameter_types.flavor_ref,
+            },
+            'minProperties': 1,
+            'maxProperties': 1,
             'additionalProperties': False,
         },
     },

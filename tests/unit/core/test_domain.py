@@ -62,6 +62,7 @@ class DomainTest(testtools.TestCase):
         self.assertEqual(1, guest.target_node)
         self.assertEqual(domain.Cell(1, 0, False), guest.reserved_cell)
         self.assertTrue(guest.has_agent)
+        self.assertFalse(guest.is_host_bound)
         self.assertEqual(0, guest.page_kib)
 
     def test_plain(self):
@@ -76,6 +77,20 @@ class DomainTest(testtools.TestCase):
     def test_memory_without_cells_excludes_devices(self):
         xml = ELASTIC.replace('<cell ', '<ignored ')
         self.assertEqual(512, domain.read(xml).boot_mb)
+
+    def test_host_bound(self):
+        xml = PLAIN.replace(
+            '<devices/>', "<numatune><memory mode='strict' nodeset='0'/>"
+            '</numatune>')
+        self.assertTrue(domain.read(xml).is_host_bound)
+
+    def test_foreign_memory_and_new_alias(self):
+        guest = domain.read(ELASTIC)
+        self.assertEqual(
+            (512, 'ua-memhotplug-0'), (guest.foreign_mb, guest.new_alias()))
+        guest = domain.read(ELASTIC.replace('dimm0', 'ua-memhotplug-0'))
+        self.assertEqual(
+            (0, 'ua-memhotplug-1'), (guest.foreign_mb, guest.new_alias()))
 
     def test_nvdimm_takes_a_slot_but_is_no_ram(self):
         guest = domain.read(ELASTIC.replace("'dimm'>\n", "'nvdimm'>\n", 1))

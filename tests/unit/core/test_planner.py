@@ -33,6 +33,8 @@ FOLDED = dataclasses.replace(
     GUEST, boot_kib=4096 * MIB, max_kib=None, slots=0)
 INELASTIC = dataclasses.replace(GUEST, max_kib=None, slots=0)
 CELLLESS = dataclasses.replace(GUEST, cells=())
+BOUND = dataclasses.replace(GUEST, is_host_bound=True)
+HUGE = dataclasses.replace(GUEST, page_kib=2048)
 
 
 def grow(guest, delta_mb, node):
@@ -69,7 +71,9 @@ class PlannerTest(testtools.TestCase):
         (GUEST, SPEC, 4224, errors.AboveCeiling, ['4224', '4096']),
         (FOLDED, SPEC, 4224, errors.AtCeiling, ['4096']),
         (INELASTIC, SPEC, 1024, errors.BootedInelastic, ['Hard reboot']),
-        (CELLLESS, SPEC, 1024, errors.NoTargetCell, ['NUMA cell']))
+        (CELLLESS, SPEC, 1024, errors.NoTargetCell, ['NUMA cell']),
+        (BOUND, SPEC, 1024, errors.HostBound, ['NUMA nodes']),
+        (HUGE, SPEC, 1024, errors.HostBound, ['huge pages']))
     @ddt.unpack
     def test_refused(self, guest, spec, wanted_mb, error, words):
         exc = self.assertRaises(

@@ -28,11 +28,13 @@ class DimmTest(testtools.TestCase):
 
     def test_one_dimm_for_all(self):
         (change,) = self.model.grow(test_planner.GUEST, 3584, 1)
-        self.assertEqual(device.MemoryDevice('dimm', 3584, 1), change.device)
+        self.assertEqual(device.MemoryDevice(
+            'dimm', 3584, 1, alias='ua-memhotplug-0'), change.device)
         self.assertFalse(change.update)
         self.assertEqual(
             '<memory model="dimm"><target><size unit="KiB">3670016</size>'
-            '<node>1</node></target></memory>', change.xml)
+            '<node>1</node></target><alias name="ua-memhotplug-0"/></memory>',
+            change.xml)
 
     def test_slots_used_up(self):
         guest = dataclasses.replace(test_planner.GROWN, slots=1)

@@ -1,0 +1,65 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Before a server moves, its RequestSpec says its real size (design T5)."""
+
+import re
+
+from nova.api.openstack import wsgi
+from nova.compute import api as nova_compute_api
+from nova import exception
+
+from nova_memhotplug.compute import request_spec
+
+_ACTION_PATH = re.compile(
+    r'(?:/[0-9a-f-]+)?/servers/(?P<id>[^/]+)/action(?:\.json)?/?\Z')
+
+#: Server actions for which Nova asks the scheduler for a host.
+MOVES = frozenset((
+    'migrate', 'os-migrateLive', 'evacuate', 'unshelve', 'rebuild'))
+
+
+class MovePreparer:
+    """Looks at requests on their way to Nova's own controllers."""
+
+    def __init__(self):
+        self._compute_api = nova_compute_api.API()
+
+    def prepare(self, environ) -> None:
+        """Bring the RequestSpec up to date if a request moves a server.
+
+        Nova itself answers requests that are wrong in any way.
+
+        :param environ: the WSGI environment of a request
+        """
+        server_id = _moved_server(wsgi.Request(environ))
+        if server_id is None:
+            return
+        context = environ['nova.context']
+        try:
+            instance = self._compute_api.get(
+                context, server_id, expected_attrs=['flavor'])
+        except exception.NovaException:
+            return
+        request_spec.sync(context, instance)
+
+
+def _moved_server(request) -> str | None:
+    """Name the server that a request moves; None if it moves none."""
+    match = _ACTION_PATH.match(request.path_info)
+    if match is None or request.method != 'POST':
+        return None
+    try:
+        action = wsgi.action_peek(request.body)
+    except (exception.MalformedRequestBody, TypeError, IndexError):
+        return None
+    return match['id'] if action in MOVES else None

@@ -1,0 +1,176 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""After a crash: bring Nova's books to what guests have (design T2).
+
+There is no list of operations under way that could be lost. What a guest has
+is in its live domain; a server without one starts with what its flavor says.
+"""
+
+import dataclasses
+
+from nova.compute import task_states
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from nova import conf as nova_conf
+from nova import context as nova_context
+from nova import exception
+from nova import objects
+from nova import utils
+from oslo_log import log as logging
+
+from nova_memhotplug.core import accounting
+from nova_memhotplug.core import errors
+
+CONF = nova_conf.CONF
+LOG = logging.getLogger(__name__)
+
+#: Names of the instance action and of its event.
+RECONCILE_MEMORY = 'reconcileMemory'
+EVENT = 'compute_reconcile_memory'
+
+#: States in which nothing but this package changes a server's memory. In
+#: others (being resized, migrated, built, deleted) Nova itself keeps the
+#: books in transit.
+_SETTLED = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.SUSPENDED,
+            vm_states.STOPPED, vm_states.RESCUED)
+_IDLE = (None, task_states.RESIZE_PREP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """What the books say and what they should say, in MiB."""
+
+    books_mb: int
+    allocated_mb: int
+    present_mb: int
+    expected_mb: int
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything differs."""
+        return (self.books_mb != self.present_mb or
+                self.allocated_mb != self.expected_mb)
+
+
+class Reconciler:
+    """Compares the servers of a host with the books.
+
+    :param host: name of the host
+    :param driver: the ``MemHotplugLibvirtDriver``
+    :param books: where Nova accounts for its servers
+    """
+
+    def __init__(self, host, driver, books):
+        self._host = host
+        self._driver = driver
+        self._books = books
+        # Servers that need a look; None stands for all of the host.
+        self._due = None
+
+    def remember(self, instance) -> None:
+        """Look at a server again later, when this failed just now."""
+        if self._due is not None:
+            self._due.add(instance.uuid)
+
+    def run_due(self) -> None:
+        """Look at what needs it: at service start, all servers of the host.
+
+        Whatever goes wrong with one server must not keep the service from
+        starting or the others from being looked at.
+        """
+        due, self._due = self._due, set()
+        if due is not None and not due:
+            return
+        context = nova_context.get_admin_context()
+        instances = objects.InstanceList.get_by_host(
+            context, self._host, expected_attrs=['flavor', 'numa_topology'])
+        for instance in instances:
+            if due is None or instance.uuid in due:
+                self._try(context, instance)
+
+    def server(self, context, instance) -> Drift | None:
+        """Bring the books of one server to what its guest has.
+
+        :param context: an admin's request context
+        :param instance: a ``nova.objects.Instance``, locked by the caller
+        :returns: what was different; None if nothing was
+        :raises ForeignDevices: if it has memory that must not be adopted
+        :raises MemoryHotplugError: if it could not be done
+        """
+        if not self._is_ours(instance):
+            return None
+        drift = self._drift(context, instance)
+        if not drift.exists:
+            return None
+        self._correct(context, instance, drift)
+        return drift
+
+    def _try(self, context, instance):
+        @utils.synchronized(instance.uuid)
+        def locked():
+            self.server(context, instance)
+
+        try:
+            locked()
+        except errors.ForeignDevices as exc:
+            LOG.warning('%s', exc, instance=instance)
+        except Exception:
+            LOG.warning('The memory of this server could not be compared '
+                        'with the books; the next periodic task tries '
+                        'again.', instance=instance, exc_info=True)
+            self.remember(instance)
+
+    def _is_ours(self, instance) -> bool:
+        return (instance.vm_state in _SETTLED and
+                instance.task_state in _IDLE and
+                instance.host == self._host and
+                self._driver.memory_spec(instance.flavor) is not None)
+
+    def _drift(self, context, instance) -> Drift:
+        present_mb = self._present_mb(instance)
+        return Drift(
+            books_mb=instance.flavor.memory_mb,
+            allocated_mb=self._books.allocated_mb(context, instance),
+            present_mb=present_mb,
+            expected_mb=accounting.allocation_mb(
+                present_mb, instance.flavor.extra_specs))
+
+    def _present_mb(self, instance) -> int:
+        try:
+            memory = self._driver.guest_memory(instance)
+            guest = memory.read() if memory.is_running() else None
+        except exception.InstanceNotFound:
+            guest = None
+        if guest is None:
+            return instance.flavor.memory_mb
+        is_new = guest.present_mb != instance.flavor.memory_mb
+        if (is_new and guest.foreign_mb and
+                not CONF.memhotplug.adopt_foreign_devices):
+            raise errors.ForeignDevices(foreign_mb=guest.foreign_mb)
+        return guest.present_mb
+
+    def _correct(self, context, instance, drift):
+        objects.InstanceAction.action_start(
+            context, instance.uuid, RECONCILE_MEMORY, want_result=False)
+        with compute_utils.EventReporter(
+                context, EVENT, self._host, instance.uuid):
+            self._books.allocate(context, instance, drift.present_mb)
+            if drift.books_mb != drift.present_mb:
+                self._books.commit(context, instance, drift.present_mb)
+        LOG.warning(
+            'Books corrected: flavor from %(books)d to %(present)d MiB, '
+            'allocation from %(allocated)d to %(expected)d MiB.', {
+                'books': drift.books_mb, 'present': drift.present_mb,
+                'allocated': drift.allocated_mb,
+                'expected': drift.expected_mb},
+            instance=instance)

@@ -1,0 +1,38 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What Nova's books have to say for a server of a given size."""
+
+from collections.abc import Mapping
+
+#: An operator's override of what a flavor takes from placement (Nova,
+#: doc/source/user/flavors.rst, "Custom resource classes and standard
+#: resource classes to override").
+OVERRIDE = 'resources:MEMORY_MB'
+
+
+def allocation_mb(total_mb: int, extra_specs: Mapping[str, str]) -> int:
+    """Say what a server has to have allocated in placement.
+
+    An operator who reserves the ceiling in advance has more allocated than
+    the server uses; nothing is claimed twice. One who sets the override to 0
+    does not want RAM to be accounted for at all.
+
+    :param total_mb: RAM of the server, in MiB
+    :param extra_specs: its flavor's extra specs
+    :returns: the allocation, in MiB
+    """
+    override = str(extra_specs.get(OVERRIDE, '')).strip()
+    if not override.isdecimal():
+        return total_mb
+    reserved_mb = int(override)
+    return max(reserved_mb, total_mb) if reserved_mb else 0

@@ -1,0 +1,55 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import dataclasses
+
+import ddt
+import testtools
+
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import flavor
+
+OLD = flavor.Flavor(
+    name='small', memory_mb=512, vcpus=1, root_gb=1, ephemeral_gb=0, swap=0,
+    extra_specs={'memhotplug:max_memory_mb': '4096', 'trait:X': 'required'})
+
+
+def changed(**kwargs):
+    return dataclasses.replace(OLD, **kwargs)
+
+
+@ddt.ddt
+class ChangeTest(testtools.TestCase):
+
+    @ddt.data(
+        changed(name='large', memory_mb=1024),
+        changed(extra_specs={'trait:X': 'required'}),
+        changed(extra_specs={'trait:X': 'required',
+                             'memhotplug:max_memory_mb': '8192',
+                             'memhotplug:slots': '2'}))
+    def test_memory_alone(self, new):
+        flavor.check_change(OLD, new)
+
+    @ddt.data(
+        (changed(vcpus=2), 'vcpus is 2 instead of 1'),
+        (changed(root_gb=2), 'root_gb is 2 instead of 1'),
+        (changed(ephemeral_gb=1), 'ephemeral_gb is 1 instead of 0'),
+        (changed(swap=64), 'swap is 64 instead of 0'),
+        (changed(extra_specs={}), 'trait:X is None instead of required'),
+        (changed(extra_specs=dict(OLD.extra_specs, **{'hw:pmem': 'a'})),
+         'hw:pmem is a instead of None'),
+        (changed(vcpus=2, swap=64), 'vcpus is 2 instead of 1; swap is 64'))
+    @ddt.unpack
+    def test_more_than_memory(self, new, words):
+        exc = self.assertRaises(
+            errors.FlavorDiffers, flavor.check_change, OLD, new)
+        self.assertIn(words, str(exc))
