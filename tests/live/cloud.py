@@ -1,0 +1,209 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The sandbox as its users see it."""
+
+import functools
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+
+import openstack
+import tenacity
+
+SANDBOX = (pathlib.Path(__file__).resolve().parents[2] /
+           'sandbox' / 'sandbox')
+ARCHS = ('x86_64', 'aarch64')
+
+_GUEST = re.compile(
+    r'GUEST mem_total_kb=(?P<total>\d+) nodes=(?P<nodes>[\d:,]+) '
+    r'blocks_online=(?P<online>\d+) blocks_offline=(?P<offline>\d+)')
+
+
+def sandbox(*arguments, **environment):
+    """Run a command of the sandbox.
+
+    :param arguments: for ``sandbox/sandbox``
+    :param environment: more environment variables
+    :returns: what it printed
+    """
+    return subprocess.run(
+        [SANDBOX, *arguments], check=True, text=True,
+        stdout=subprocess.PIPE, env=os.environ | environment).stdout
+
+
+@functools.cache
+def credentials(user):
+    """Read the environment of a user of the sandbox."""
+    lines = sandbox('env', user).splitlines()
+    pairs = (shlex.split(line)[1].split('=', 1) for line in lines)
+    return {name: value for name, value in pairs if name.startswith('OS_')}
+
+
+@functools.cache
+def connect(user):
+    """Log in.
+
+    :param user: admin, member, reader (of project demo) or member2 (other)
+    :returns: an ``openstack.connection.Connection``
+    """
+    options = {name.removeprefix('OS_').lower(): value
+               for name, value in credentials(user).items()}
+    return openstack.connect(load_envvars=False, load_yaml_config=False,
+                             **options)
+
+
+class Server:
+    """A server of project demo, driven over the API as one of its users.
+
+    :param server: what the SDK created
+    """
+
+    def __init__(self, server):
+        self.id = server.id
+        self.compute = connect('member').compute
+        self.path = '/servers/%s' % self.id
+
+    @property
+    def fresh(self):
+        """The server as the API shows it now."""
+        return self.compute.get_server(self.id)
+
+    def memory(self, wanted_mb=None, user='member'):
+        """Get ``os-memory``."""
+        query = '' if wanted_mb is None else '?memory_mb=%s' % wanted_mb
+        answer = connect(user).compute.get(self.path + '/os-memory' + query)
+        answer.raise_for_status()
+        return answer.json()['memory']
+
+    def resize(self, wanted_mb, user='member'):
+        """Post ``resizeMemory`` and return the answer as it came."""
+        return connect(user).compute.post(
+            self.path + '/action',
+            json={'resizeMemory': {'memory_mb': wanted_mb}})
+
+    def act(self, action, user='member'):
+        """Post any other action and expect it to be accepted."""
+        answer = connect(user).compute.post(self.path + '/action', json=action)
+        answer.raise_for_status()
+
+    def wait(self, status='ACTIVE'):
+        """Wait until nothing goes on and the status is as wanted."""
+        return _until(120, 'status %s' % status, lambda: self._idle(status))
+
+    def _idle(self, status):
+        server = self.fresh
+        if server.status == 'ERROR' and status != 'ERROR':
+            raise AssertionError('the server is in ERROR: %s' % server.fault)
+        return server.task_state is None and server.status == status
+
+    def console(self):
+        """Get what the guest printed since it was started."""
+        answer = self.compute.post(
+            self.path + '/action', json={'os-getConsoleOutput': {}})
+        answer.raise_for_status()
+        return answer.json()['output']
+
+    def guest(self):
+        """Get the guest's last word on its memory; None if it said none."""
+        said = list(_GUEST.finditer(self.console()))
+        return _parse(said[-1]) if said else None
+
+    def wait_guest(self, what, condition, seconds=120):
+        """Wait until the guest says something.
+
+        :param what: a description for the failure
+        :param condition: a function of the guest's report
+        :returns: the report for which it was true
+        """
+        def look():
+            report = self.guest()
+            return report if report and condition(report) else None
+
+        return _until(seconds, 'guest: ' + what, look, self.console)
+
+    def boots(self):
+        """Count how often the guest booted on this console."""
+        return self.console().count('GUEST boot ')
+
+    def events(self):
+        """Get the resizes of the server, the newest first, with events."""
+        actions = connect('admin').compute.get(
+            self.path + '/os-instance-actions').json()['instanceActions']
+        requests = [action['request_id'] for action in actions
+                    if action['action'] == 'resizeMemory']
+        return [self.compute.get(
+            self.path + '/os-instance-actions/' + request,
+            microversion='2.84').json()['instanceAction']
+            for request in requests]
+
+    def allocated_mb(self):
+        """Get what placement has for the server, in MiB."""
+        answer = connect('admin').placement.get('/allocations/' + self.id)
+        return sum(
+            allocation['resources'].get('MEMORY_MB', 0)
+            for allocation in answer.json()['allocations'].values())
+
+    def books(self):
+        """Get what Nova accounts for, in MiB: (flavor, placement)."""
+        return self.fresh.flavor['ram'], self.allocated_mb()
+
+
+def create_server(arch, flavor, name, user='member', **more):
+    """Create a server of an image of the sandbox.
+
+    :param arch: x86_64 or aarch64
+    :param flavor: name of a flavor
+    :param name: the server's name
+    :returns: a ``Server``, in whatever state it is
+    """
+    cloud = connect(user)
+    image = cloud.image.find_image(
+        'memhotplug-' + arch, ignore_missing=False)
+    flavor = connect('admin').compute.find_flavor(
+        flavor, ignore_missing=False)
+    return Server(cloud.compute.create_server(
+        name=name, image_id=image.id, flavor_id=flavor.id, networks='none',
+        **more))
+
+
+def delete_server(server):
+    """Delete a server and wait until it is gone."""
+    compute = connect('admin').compute
+    compute.delete_server(server.id, force=True, ignore_missing=True)
+    _until(60, 'server gone', lambda: compute.find_server(
+        server.id, all_projects=True) is None)
+
+
+def _parse(match):
+    nodes = dict(node.split(':') for node in match['nodes'].split(','))
+    return {
+        'total_kb': int(match['total']),
+        'nodes': {int(node): int(kb) for node, kb in nodes.items()},
+        'blocks_online': int(match['online']),
+        'blocks_offline': int(match['offline']),
+    }
+
+
+def _until(seconds, what, function, details=lambda: ''):
+    """Call a function until it returns something true."""
+    def give_up(state):
+        raise AssertionError('not within %d s: %s\n%s' % (
+            seconds, what, details()[-2000:]))
+
+    return tenacity.Retrying(
+        stop=tenacity.stop_after_delay(seconds),
+        wait=tenacity.wait_fixed(0.5),
+        retry=tenacity.retry_if_result(lambda result: not result),
+        retry_error_callback=give_up)(function)

@@ -1,0 +1,130 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's books: quota, flavor, host usage, a full host."""
+
+import uuid
+
+from tests.live import base
+from tests.live import cloud
+
+
+class BooksTest(base.LiveTest):
+
+    def setUp(self):
+        super().setUp()
+        self.admin = cloud.connect('admin')
+
+    def refuse(self, server, wanted, status, *words):
+        answer = server.compute.post(
+            server.path + '/action', json={'resizeMemory': wanted})
+        self.assertEqual(status, answer.status_code, answer.text)
+        for word in words:
+            self.assertIn(word, answer.text)
+        self.assert_total(server, 512)
+
+    def host(self, server):
+        """Find the placement provider that a server is on."""
+        allocations = self.admin.placement.get(
+            '/allocations/' + server.id).json()['allocations']
+        (provider,) = allocations
+        return provider
+
+    def used_mb(self, server):
+        """Get what the host's hypervisor statistics say is used, in MiB."""
+        hypervisor = self.admin.compute.get(
+            '/os-hypervisors/' + self.host(server),
+            microversion='2.53').json()['hypervisor']
+        return hypervisor['memory_mb_used']
+
+    def test_host_usage_follows_at_once(self):
+        server = self.boot()
+        before = self.used_mb(server)
+        self.grow(server, 1024)
+        self.assertEqual(before + 512, self.used_mb(server))
+
+    def test_quota(self):
+        server = self.boot()
+        project = cloud.connect('member').current_project_id
+        quota = self.admin.compute.get_quota_set(project)
+        self.addCleanup(self.admin.compute.update_quota_set, project,
+                        ram=quota.ram)
+        used = cloud.connect('member').compute.get(
+            '/limits').json()['limits']['absolute']['totalRAMUsed']
+        self.admin.compute.update_quota_set(
+            project, ram=used + 256, force=True)
+        self.refuse(server, {'memory_mb': 1024}, 403, 'ram', '512',
+                    str(used), str(used + 256))
+        plan = server.memory(1024)['plan']
+        self.assertEqual(
+            (False, ['over_quota']),
+            (plan['possible'], [why['code'] for why in plan['reasons']]))
+
+    def test_resize_to_a_flavor(self):
+        larger = self.flavor('live-larger', ram=1024,
+                             memhotplug__max_memory_mb='4096')
+        server = self.boot()
+        flavor = self.admin.compute.find_flavor(larger)
+        answer = server.compute.post(
+            server.path + '/action',
+            json={'resizeMemory': {'flavorRef': flavor.id}})
+        self.assertEqual(202, answer.status_code, answer.text)
+        server.wait()
+        server.wait_guest(
+            '512 MiB on node 1',
+            lambda guest: guest['nodes'].get(1, 0) == 512 * base.MIB_KB)
+        self.assert_total(server, 1024)
+        self.assertEqual(larger, server.fresh.flavor['original_name'])
+
+    def test_resize_to_a_flavor_that_differs(self):
+        compute = self.admin.compute
+        flavor = compute.create_flavor(
+            name='live-more-vcpus', ram=1024, vcpus=2, disk=1)
+        self.addCleanup(compute.delete_flavor, flavor)
+        server = self.boot()
+        self.refuse(server, {'flavorRef': flavor.id}, 400,
+                    'vcpus is 2 instead of 1', 'trait:CUSTOM_MEMORY_HOTPLUG')
+        self.refuse(server, {'flavorRef': 'no-such-flavor'}, 400,
+                    'no-such-flavor')
+        self.refuse(server, {'flavorRef': flavor.id, 'memory_mb': 1024}, 400)
+
+    def test_full_host(self):
+        server = self.boot()
+        self._fill(self.host(server), leave_mb=256)
+        self.assertEqual(202, server.resize(1024).status_code)
+        server.wait()
+        last = server.memory()['last_resize']
+        self.assertEqual('failed', last['status'])
+        self.assertIn('256 MiB of memory free', last['message'])
+        self.assertIn('512 MiB more were asked for', last['message'])
+        self.assert_total(server, 512)
+        self.assertEqual([], server.memory()['devices'])
+
+    def _fill(self, provider, leave_mb):
+        """Let somebody else have the host's memory but for a bit."""
+        placement = self.admin.placement
+        base_url = '/resource_providers/%s' % provider
+        memory = placement.get(
+            base_url + '/inventories').json()['inventories']['MEMORY_MB']
+        used = placement.get(
+            base_url + '/usages').json()['usages']['MEMORY_MB']
+        amount = (memory['total'] - memory['reserved']) * int(
+            memory['allocation_ratio']) - used - leave_mb
+        consumer = str(uuid.uuid4())
+        answer = placement.put(
+            '/allocations/' + consumer, microversion='1.28', json={
+                'allocations': {provider: {
+                    'resources': {'MEMORY_MB': amount}}},
+                'consumer_generation': None,
+                'project_id': consumer, 'user_id': consumer})
+        self.assertEqual(204, answer.status_code, answer.text)
+        self.addCleanup(placement.delete, '/allocations/' + consumer)

@@ -1,0 +1,59 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Every zero-cell strategy boots and grows a guest."""
+
+import ddt
+
+from tests.live import base
+from tests.live import cloud
+
+
+@ddt.ddt
+class StrategyTest(base.LiveTest):
+
+    @classmethod
+    def tearDownClass(cls):
+        cloud.sandbox('reload')
+        super().tearDownClass()
+
+    @ddt.data('shim', 'tiny', 'existing')
+    def test_configured(self, strategy):
+        cloud.sandbox('reload', SANDBOX_ZERO_CELL_STRATEGY=strategy)
+        servers = [self.create(arch) for arch in cloud.ARCHS]
+        for server in servers:
+            self._boot_and_grow(server, strategy)
+
+    def test_flavor_without_a_zero_node(self):
+        cloud.sandbox('reload')
+        flavor = self.flavor(
+            'live-no-zero-node', memhotplug__max_memory_mb='4096',
+            memhotplug__zero_node='false')
+        self._boot_and_grow(self.create(flavor=flavor), 'existing')
+
+    def _boot_and_grow(self, server, strategy):
+        node = 0 if strategy == 'existing' else 1
+        server.wait()
+        before = server.wait_guest('first report', bool)
+        memory = server.memory()
+        self.assertEqual(
+            (strategy, None if strategy == 'existing' else 1, 512),
+            (memory['strategy'], memory['zero_node'], memory['boot_mb']))
+        # A tiny cell is a node of less than 1 MiB, or none.
+        self.assertLess(before['nodes'].get(1, 0), base.MIB_KB)
+        self.grow(server, 1024)
+        after = server.wait_guest(
+            '512 MiB more on node %d' % node, lambda guest: (
+                guest['nodes'].get(node, 0) >=
+                before['nodes'].get(node, 0) + 512 * base.MIB_KB))
+        self.assert_grown(before, after, node, 512)
+        self.assert_total(server, 1024)
