@@ -1,0 +1,96 @@
+#!/bin/bash
+#
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+#
+# Plugin of devstack: let the Nova of this devstack grow running servers.
+
+_MEMHOTPLUG_XTRACE=$(set +o | grep xtrace)
+set +o xtrace
+
+function _memhotplug_status {
+    sudo "$(get_python_exec_prefix)/nova-memhotplug-status" "$@"
+}
+
+# devstack installs Nova editable, and the plugin must match: a wheel could
+# not add a module to the package nova.virt of an editable Nova.
+function install_memhotplug {
+    setup_develop "$NOVA_MEMHOTPLUG_DIR"
+}
+
+function configure_memhotplug_compute {
+    iniset "$NOVA_CONF" DEFAULT compute_driver \
+        memhotplug.MemHotplugLibvirtDriver
+    iniset "$NOVA_CONF" memhotplug zero_cell_strategy \
+        "$NOVA_MEMHOTPLUG_STRATEGY"
+    iniset "$NOVA_CONF" memhotplug shim_directory "$NOVA_MEMHOTPLUG_SHIM_DIR"
+    _memhotplug_status shim link --directory "$NOVA_MEMHOTPLUG_SHIM_DIR"
+}
+
+function configure_memhotplug_api {
+    iniset "$NOVA_API_PASTE_INI" app:osapi_compute_app_v21 \
+        paste.app_factory nova_memhotplug.api.router:APIRouter.factory
+}
+
+function configure_memhotplug {
+    if is_service_enabled n-cpu; then
+        configure_memhotplug_compute
+    fi
+    if is_service_enabled n-api; then
+        configure_memhotplug_api
+    fi
+}
+
+function create_memhotplug_flavor {
+    local cloud=(openstack --os-cloud devstack-admin)
+
+    if "${cloud[@]}" flavor show "$NOVA_MEMHOTPLUG_FLAVOR" &>/dev/null; then
+        return
+    fi
+    "${cloud[@]}" flavor create --vcpus 1 --disk 1 \
+        --ram "$NOVA_MEMHOTPLUG_FLAVOR_RAM" \
+        --property memhotplug:max_memory_mb="$NOVA_MEMHOTPLUG_FLAVOR_MAX" \
+        --property trait:CUSTOM_MEMORY_HOTPLUG=required \
+        "$NOVA_MEMHOTPLUG_FLAVOR"
+}
+
+# Only the links: the directory may hold what is not ours.
+function clean_memhotplug {
+    sudo find "$NOVA_MEMHOTPLUG_SHIM_DIR" -maxdepth 1 -type l \
+        -name 'qemu-system-*' -delete 2>/dev/null || true
+}
+
+case "${1:-} ${2:-}" in
+    'stack install')
+        echo_summary "Installing nova-memhotplug"
+        install_memhotplug
+        ;;
+    'stack post-config')
+        echo_summary "Configuring nova-memhotplug"
+        configure_memhotplug
+        ;;
+    'stack extra')
+        if is_service_enabled n-api; then
+            echo_summary "Creating the flavor $NOVA_MEMHOTPLUG_FLAVOR"
+            create_memhotplug_flavor
+        fi
+        ;;
+    'unstack '*)
+        # Nothing of the plugin's own runs.
+        :
+        ;;
+    'clean '*)
+        clean_memhotplug
+        ;;
+esac
+
+$_MEMHOTPLUG_XTRACE

@@ -1,0 +1,311 @@
+#!/bin/bash
+#
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+#
+# Run the tests on Debian 12, and install what they need.
+#
+#   tools/test.sh [unit|functional|live|style|all] [FILTER...]
+#
+# FILTER is a regular expression of test names, handed to stestr. Every tier
+# ends with a line "N passed, N failed". Everything is kept below
+# SANDBOX_STATE (by default .sandbox in the checkout). Root is needed only to
+# install packages of Debian that are missing, and by the live tests.
+
+set -o errexit -o nounset -o pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CHECKOUT=$PWD
+STATE=${SANDBOX_STATE:-$CHECKOUT/.sandbox}
+[[ $STATE == /* ]] || STATE=$CHECKOUT/$STATE
+WORK=$STATE/test
+VENV=$STATE/test-venv
+CONSTRAINTS=$CHECKOUT/sandbox/constraints.txt
+PACKAGES=(git python3-venv)
+
+export PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+export OS_STDOUT_CAPTURE=1 OS_STDERR_CAPTURE=1
+# Root may test the checkout of another user.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
+
+usage() {
+    echo "usage: $0 [unit|functional|live|style|all] [FILTER...]" >&2
+    exit 2
+}
+
+fail() {
+    echo "test.sh: $*" >&2
+    exit 1
+}
+
+# What the tests need
+
+install_packages() {
+    local missing=() name
+    for name in "${PACKAGES[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null |
+            grep -qx installed || missing+=("$name")
+    done
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        [[ $EUID == 0 ]] || fail "as root, install ${missing[*]}"
+        apt-get -q update
+        DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
+            --no-install-recommends "${missing[@]}"
+    fi
+}
+
+pip_install() {
+    "$VENV/bin/python" -m pip -q install -c "$CONSTRAINTS" "$@"
+}
+
+# Build from a copy: nothing is left behind in the checkout.
+build_wheel() {
+    local version copy=$WORK/copy
+    version=$(git describe --tags --abbrev=0 2>/dev/null || echo 0.1.0)
+    rm -rf "$copy" "$WORK/wheel"
+    mkdir -p "$copy"
+    git ls-files -z --cached --others --exclude-standard |
+        tar --create --null --files-from=- --ignore-failed-read \
+            2>"$WORK/copy.log" | tar --extract --directory="$copy"
+    PBR_VERSION=$version "$VENV/bin/python" -m pip -q wheel --no-deps \
+        --no-build-isolation --no-index -w "$WORK/wheel" "$copy"
+}
+
+# The plugin is installed as a wheel, as Nova is one: an editable install
+# cannot add a module to the package nova.virt.
+make_venv() {
+    local wanted wheel
+    wanted=$(cat "$CONSTRAINTS" test-requirements.txt doc/requirements.txt \
+        pyproject.toml | sha256sum)
+    if [[ $(cat "$VENV/test.sha256" 2>/dev/null) != "$wanted" ]]; then
+        rm -f "$VENV/test.sha256"
+        [[ -x $VENV/bin/pip ]] || /usr/bin/python3 -m venv --clear "$VENV"
+        pip_install setuptools wheel pbr
+        pip_install -r test-requirements.txt -r doc/requirements.txt
+    fi
+    build_wheel
+    wheel=$(echo "$WORK"/wheel/*.whl)
+    if [[ ! -e $VENV/test.sha256 ]]; then
+        pip_install "$wheel[nova,cli]"
+        echo "$wanted" >"$VENV/test.sha256"
+    fi
+    pip_install --no-deps --no-index --force-reinstall "$wheel"
+}
+
+prepare() {
+    local start=$SECONDS
+    install_packages
+    mkdir -p "$WORK"
+    make_venv
+    PATH=$VENV/bin:$PATH
+    echo "ready to test after $((SECONDS - start)) s"
+}
+
+# Tiers of tests
+
+# Read a subunit stream, print "PASSED FAILED SKIPPED".
+count() {
+    "$VENV/bin/python" -c '
+import sys
+import subunit
+import testtools
+
+summary = testtools.StreamSummary()
+summary.startTestRun()
+subunit.ByteStreamToStreamResult(
+    sys.stdin.buffer, non_subunit_name="output").run(summary)
+summary.stopTestRun()
+failed = sum(map(len, (
+    summary.errors, summary.failures, summary.unexpectedSuccesses)))
+skipped = len(summary.skipped)
+print(summary.testsRun - failed - skipped, failed, skipped)
+'
+}
+
+# Print the closing lines; false when anything failed or nothing ran.
+report() {
+    local passed=$1 failed=$2
+    echo "$TIER took $((SECONDS - TIER_START)) s"
+    echo "$passed passed, $failed failed"
+    [[ $passed -gt 0 && $failed == 0 ]]
+}
+
+# run_stestr TIER OPTION FILTER...: OPTION is for "stestr run", may be empty.
+run_stestr() {
+    local tier=$1 option=$2 repository=$WORK/stestr-$1
+    local rc=0 passed=0 failed=0 skipped=0
+    shift 2
+    rm -rf "$repository"
+    mkdir -p "$repository"
+    watched stestr --test-path "tests/$tier" --top-dir "$CHECKOUT" \
+        --repo-url "$repository" run ${option:+"$option"} "$@" || rc=$?
+    read -r passed failed skipped < <(
+        stestr --repo-url "$repository" last --subunit 2>/dev/null |
+            count) || true
+    # A module that cannot be imported is no test that failed.
+    [[ $rc == 0 || $failed -gt 0 ]] || failed=1
+    [[ $skipped == 0 ]] || echo "$skipped skipped"
+    report "$passed" "$failed"
+}
+
+# Run a command in a process group of its own, so that a signal to this script
+# ends it at once with all that it has started.
+CHILD=
+watched() {
+    local rc=0
+    set -o monitor
+    "$@" </dev/null &
+    CHILD=$!
+    set +o monitor
+    wait "$CHILD" || rc=$?
+    CHILD=
+    return "$rc"
+}
+
+SANDBOX_IS_OURS=
+finish() {
+    local rc=$?
+    trap - EXIT
+    trap '' INT TERM HUP
+    if [[ -n $CHILD ]]; then
+        kill -- "-$CHILD" 2>/dev/null || true
+        wait "$CHILD" 2>/dev/null || true
+    fi
+    [[ -z $SANDBOX_IS_OURS ]] || sandbox/sandbox down
+    exit "$rc"
+}
+trap finish EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+tier_unit() {
+    run_stestr unit '' "$@"
+}
+
+tier_functional() {
+    run_stestr functional '' "$@"
+}
+
+tier_live() {
+    local rc=0 status
+    # It fails when not all of it runs, as after a crash: still not ours.
+    status=$(sandbox/sandbox status 2>/dev/null) || true
+    [[ $status == *' pid '* ]] || SANDBOX_IS_OURS=1
+    if watched sandbox/sandbox up; then
+        run_stestr live --serial "$@" || rc=1
+    else
+        rc=1
+        report 0 1 || true
+    fi
+    if [[ -n $SANDBOX_IS_OURS ]]; then
+        sandbox/sandbox down || rc=1
+        SANDBOX_IS_OURS=
+    fi
+    return "$rc"
+}
+
+# Style
+
+check_flake8() {
+    flake8 .
+}
+
+check_mypy() {
+    mypy --cache-dir "$WORK/mypy" nova_memhotplug/core nova_memhotplug/models
+}
+
+check_shell() {
+    tools/shell_files.sh | xargs bashate -e E006
+}
+
+sphinx() {
+    sphinx-build -q -W --keep-going -b html -d "$WORK/doctrees/$1" "$2" \
+        "$WORK/html/$1"
+}
+
+check_docs() {
+    sphinx doc doc/source
+}
+
+check_api_ref() {
+    sphinx api-ref api-ref/source
+}
+
+check_release_notes() {
+    reno -q lint
+}
+
+check_config_sample() {
+    oslo-config-generator --namespace nova_memhotplug \
+        --output-file "$WORK/config.sample" &&
+        grep -q '^\[memhotplug\]' "$WORK/config.sample"
+}
+
+check_policy_sample() {
+    oslopolicy-sample-generator --namespace nova_memhotplug \
+        --output-file "$WORK/policy.sample" &&
+        grep -q 'memhotplug:server_memory:resize' "$WORK/policy.sample"
+}
+
+# A nova/__init__.py of ours would overwrite Nova's.
+check_wheel() {
+    python - "$WORK"/wheel/*.whl <<'END'
+import sys
+import zipfile
+
+names = zipfile.ZipFile(sys.argv[1]).namelist()
+nova = [name for name in names if name.startswith('nova/')]
+if nova != ['nova/virt/memhotplug/__init__.py']:
+    sys.exit('the wheel holds %s' % nova)
+if not any(name.endswith('/qemu-memhotplug-shim') for name in names):
+    sys.exit('the wheel holds no shim')
+foreign = [name for name in names if name.startswith(('tests', 'sandbox'))]
+if foreign:
+    sys.exit('the wheel holds %s' % foreign)
+END
+}
+
+tier_style() {
+    local passed=0 failed=0 check
+    for check in flake8 mypy shell docs api_ref release_notes \
+            config_sample policy_sample wheel; do
+        if "check_$check" >"$WORK/$check.log" 2>&1; then
+            echo "$check: ok"
+            passed=$((passed + 1))
+        else
+            echo "$check: FAILED"
+            cat "$WORK/$check.log"
+            failed=$((failed + 1))
+        fi
+    done
+    report "$passed" "$failed"
+}
+
+main() {
+    local tiers=("${1:-all}") rc=0
+    case ${tiers[0]} in
+        all) tiers=(style unit functional live) ;;
+        unit|functional|live|style) ;;
+        *) usage ;;
+    esac
+    [[ $# == 0 ]] || shift
+    prepare
+    for TIER in "${tiers[@]}"; do
+        TIER_START=$SECONDS
+        echo "== $TIER"
+        "tier_$TIER" "$@" || rc=1
+    done
+    exit "$rc"
+}
+
+main "$@"
