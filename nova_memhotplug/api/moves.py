@@ -28,6 +28,11 @@ MOVES = frozenset((
     'migrate', 'os-migrateLive', 'evacuate', 'unshelve', 'rebuild'))
 
 
+#: What a path or a body can be wrong in; Nova itself answers such requests.
+_MALFORMED = (exception.NovaException, ValueError, LookupError,
+              AttributeError, TypeError, RecursionError)
+
+
 class MovePreparer:
     """Looks at requests on their way to Nova's own controllers."""
 
@@ -41,7 +46,7 @@ class MovePreparer:
 
         :param environ: the WSGI environment of a request
         """
-        server_id = _moved_server(wsgi.Request(environ))
+        server_id, action = _moved_server(wsgi.Request(environ))
         if server_id is None:
             return
         context = environ['nova.context']
@@ -50,16 +55,17 @@ class MovePreparer:
                 context, server_id, expected_attrs=['flavor'])
         except exception.NovaException:
             return
-        request_spec.sync(context, instance)
+        request_spec.sync(
+            context, instance, any_task=action == 'evacuate')
 
 
-def _moved_server(request) -> str | None:
-    """Name the server that a request moves; None if it moves none."""
-    match = _ACTION_PATH.match(request.path_info)
-    if match is None or request.method != 'POST':
-        return None
+def _moved_server(request) -> tuple[str | None, str | None]:
+    """Name the server that a request moves and how; None if it moves none."""
     try:
+        match = _ACTION_PATH.match(request.path_info)
+        if match is None or request.method != 'POST':
+            return None, None
         action = wsgi.action_peek(request.body)
-    except (exception.MalformedRequestBody, TypeError, IndexError):
-        return None
-    return match['id'] if action in MOVES else None
+    except _MALFORMED:
+        return None, None
+    return (match['id'], action) if action in MOVES else (None, None)

@@ -72,8 +72,7 @@ class ServerMemoryController(wsgi.Controller):
                 context, instance, int(wanted['memory_mb'])))
 
     def _resize_to_flavor(self, context, instance, flavor_ref):
-        flavor_id = common.get_id_from_href(flavor_ref)
-        flavor = self._api.get_flavor(context, instance, flavor_id)
+        flavor = self._api.get_flavor(context, instance, str(flavor_ref))
         memory_mb = (flavor or instance.flavor).memory_mb
         return views.resized(self._api.resize_memory(
             context, instance, memory_mb, flavor))
@@ -102,7 +101,9 @@ class _http_errors:
         # A locked instance is one in an invalid state, too, but has a
         # sentence of its own.
         if isinstance(exc, (exception.InstanceIsLocked,
-                            exception.InstanceNotReady)):
+                            exception.InstanceNotReady,
+                            exception.InstanceUpdateConflict,
+                            exception.InvalidInput)):
             raise webob.exc.HTTPConflict(explanation=exc.format_message())
         if isinstance(exc, exception.InstanceInvalidState):
             common.raise_http_conflict_for_instance_invalid_state(

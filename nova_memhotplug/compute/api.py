@@ -21,6 +21,7 @@ from nova import objects
 from nova import servicegroup
 from oslo_log import log as logging
 import oslo_messaging as messaging
+from oslo_utils import excutils
 
 from nova_memhotplug.compute import history
 from nova_memhotplug.compute import pause_points
@@ -135,8 +136,9 @@ class API:
         try:
             flavor_mod.check_change(_shape(instance.flavor), _shape(flavor))
             spec = self._spec_of(flavor)
-            if spec is not None:
-                spec_mod.check_boot_size(spec, flavor.memory_mb)
+            if spec is None:
+                raise errors.NotElastic()
+            spec_mod.check_boot_size(spec, flavor.memory_mb)
         except errors.MemoryHotplugError as exc:
             raise PlanRefused(report.reason(exc))
         is_same = (flavor.flavorid == instance.flavor.flavorid and
@@ -145,10 +147,17 @@ class API:
 
     def _start(self, context, instance, memory_mb, flavor):
         instance.task_state = task_states.RESIZE_PREP
-        instance.save(expected_task_state=[None])
-        objects.InstanceAction.action_start(
-            context, instance.uuid, history.RESIZE_MEMORY, want_result=False)
-        self._rpcapi.resize_memory(context, instance, memory_mb, flavor)
+        instance.save(expected_vm_state=[vm_states.ACTIVE],
+                      expected_task_state=[None])
+        try:
+            objects.InstanceAction.action_start(
+                context, instance.uuid, history.RESIZE_MEMORY,
+                want_result=False)
+            self._rpcapi.resize_memory(context, instance, memory_mb, flavor)
+        except Exception:
+            with excutils.save_and_reraise_exception():
+                instance.task_state = None
+                instance.save(expected_task_state=[task_states.RESIZE_PREP])
         pause_points.reach(pause_points.AFTER_CAST)
 
     @staticmethod
@@ -161,9 +170,20 @@ class API:
     @compute_api.check_instance_host(check_is_up=True)
     def _ask_host(self, context, instance, memory_mb):
         try:
-            return self._rpcapi.get_memory(context, instance, memory_mb)
+            document = self._rpcapi.get_memory(context, instance, memory_mb)
         except messaging.UnsupportedVersion:
             raise PlanRefused(report.reason(errors.HostUnaware()))
+        except messaging.RemoteError as exc:
+            # Over a broker, the exceptions of oslo.messaging's dispatcher
+            # come as this one.
+            if exc.exc_type != 'UnsupportedVersion':
+                raise
+            raise PlanRefused(report.reason(errors.HostUnaware()))
+        except messaging.MessagingTimeout:
+            raise exception.ServiceUnavailable()
+        if memory_mb is not None:
+            document.setdefault('plan', _no_plan(memory_mb, document))
+        return document
 
     def _spec(self, instance):
         try:

@@ -15,14 +15,21 @@
 from keystoneauth1 import exceptions as ks_exc
 from nova.compute import resource_tracker
 from nova import exception
+from nova import objects
 from nova import utils
 import os_resource_classes as orc
 from oslo_log import log as logging
+from oslo_utils import excutils
 
 from nova_memhotplug.core import accounting
 from nova_memhotplug.core import errors
 
 LOG = logging.getLogger(__name__)
+
+#: What Nova's placement client raises when placement fails; the last two
+#: when something else than placement answers.
+_PLACEMENT_FAILURES = (
+    exception.NovaException, ks_exc.ClientException, ValueError, KeyError)
 
 
 class Books:
@@ -49,8 +56,8 @@ class Books:
     def allocate(self, context, instance, total_mb: int, flavor=None) -> int:
         """Bring a server's allocation to what a total takes.
 
-        It is the amount that is set, not a difference, so that doing it
-        again does no harm.
+        What is missing is added to what is there, under the instance's lock,
+        so that doing it again does no harm.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``
@@ -70,7 +77,7 @@ class Books:
             if free_mb is not None and free_mb < delta_mb:
                 raise errors.HostFull(asked_mb=delta_mb, free_mb=free_mb)
             raise errors.AccountingFailed(reason=exc.format_message())
-        except (exception.NovaException, ks_exc.ClientException) as exc:
+        except _PLACEMENT_FAILURES as exc:
             raise errors.AccountingFailed(reason=exc)
         return delta_mb
 
@@ -92,30 +99,26 @@ class Books:
             resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
         def locked():
             before = self._usage(instance)
-            instance.flavor = new
-            instance.memory_mb = total_mb
-            instance.save()
+            _save(instance, new)
             self._track(context, instance, before)
 
         locked()
 
     def _allocated(self, context, instance) -> tuple[str, int]:
-        """Find the provider that has the server's RAM, and how much."""
+        """Find the provider of the server's host, and its RAM there."""
         try:
+            provider = objects.ComputeNode.get_by_host_and_nodename(
+                context, instance.host, instance.node).uuid
             allocations = self._reportclient.get_allocs_for_consumer(
                 context, instance.uuid)['allocations']
-        except (exception.NovaException, ks_exc.ClientException) as exc:
+        except _PLACEMENT_FAILURES as exc:
             raise errors.AccountingFailed(reason=exc)
-        amounts = {provider: allocation['resources']
-                   for provider, allocation in allocations.items()}
-        for provider, resources in amounts.items():
-            if orc.MEMORY_MB in resources:
-                return provider, resources[orc.MEMORY_MB]
-        for provider, resources in amounts.items():
-            if resources.keys() & {orc.VCPU, orc.PCPU}:
-                return provider, 0
-        raise errors.AccountingFailed(
-            reason='the server has nothing allocated in placement')
+        # After an evacuation the server has a share on its old host, too.
+        if provider not in allocations:
+            raise errors.AccountingFailed(
+                reason='the server has nothing allocated on its host')
+        resources = allocations[provider]['resources']
+        return provider, resources.get(orc.MEMORY_MB, 0)
 
     def _change(self, context, instance, provider, delta_mb: int) -> None:
         change = {provider: {'resources': {orc.MEMORY_MB: abs(delta_mb)}}}
@@ -164,3 +167,24 @@ class Books:
         except Exception:
             LOG.warning('The usage of host %s is reported later, by the '
                         'periodic task.', node, exc_info=True)
+
+
+def _save(instance, flavor) -> None:
+    """Save an instance with a flavor; leave nothing unsaved in it if that
+    fails, because Nova saves it again when it resets the task state.
+    """
+    old = instance.flavor, instance.memory_mb, instance.instance_type_id
+    _set(instance, flavor, flavor.memory_mb, flavor.id)
+    try:
+        instance.save()
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            _set(instance, *old)
+            instance.obj_reset_changes(
+                ['flavor', 'memory_mb', 'instance_type_id'])
+
+
+def _set(instance, flavor, memory_mb, flavor_id) -> None:
+    instance.flavor = flavor
+    instance.memory_mb = memory_mb
+    instance.instance_type_id = flavor_id

@@ -56,8 +56,7 @@ def _wait(
         stop=tenacity.stop_after_delay(CONF.memhotplug.confirm_timeout),
         wait=tenacity.wait_fixed(POLL_INTERVAL),
         retry=tenacity.retry_if_not_result(
-            lambda blocks: blocks is not None and
-            not blocks.missing(added) and not blocks.offline(added)),
+            lambda blocks: blocks is not None and blocks.has_online(added)),
         retry_error_callback=lambda state: state.outcome.result())
     return retrying(_look, agent, added)
 
@@ -86,4 +85,4 @@ def _verdict(blocks, added, instance) -> bool:
         LOG.warning('Memory is attached, but the guest leaves %d MiB of it '
                     'offline.', len(offline) * blocks.block_mb,
                     instance=instance)
-    return not offline
+    return blocks.has_online(added)

@@ -19,6 +19,7 @@ cross the wire (nova/rpc.py, ALLOWED_EXMODS).
 from nova.compute import manager as compute_manager
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
+from nova.compute import vm_states
 from nova import exception
 from nova import utils
 import oslo_messaging as messaging
@@ -59,9 +60,16 @@ class MemHotplugEndpoint:
         :raises nova.exception.InvalidInput: if its flavor cannot be read
         :raises nova.exception.InternalError: if its domain cannot be read
         """
+        driver = self._manager.driver
         try:
-            seen = observe.observe(self._manager.driver, instance)
+            seen = observe.observe(driver, instance)
             grow = observe.grow_of(seen.spec)
+        except errors.GuestOff as exc:
+            document = report.stopped(
+                driver.memory_spec(instance.flavor),
+                instance.flavor.memory_mb)
+            document['reasons'].append(report.reason(exc))
+            return document
         except errors.UnknownModel as exc:
             raise exception.InvalidInput(reason=str(exc))
         except errors.MemoryHotplugError as exc:
@@ -87,6 +95,7 @@ class MemHotplugEndpoint:
         """
         @utils.synchronized(instance.uuid)
         def locked():
+            self._check_still_wanted(instance)
             resize.MemoryResize(
                 context.elevated(), instance, self._manager.driver,
                 self._books, self._reconciler).run(memory_mb, flavor)
@@ -95,6 +104,39 @@ class MemHotplugEndpoint:
             pause_points.reach(pause_points.BEFORE_EVENT)
 
         locked()
+
+    @compute_manager.wrap_exception()
+    def reconcile_memory(self, context, instance):
+        """Bring the books of a server to what its guest has.
+
+        :param instance: a ``nova.objects.Instance``
+        :raises nova.exception.ResizeError: if that could not be done, or
+            must not be
+        """
+        @utils.synchronized(instance.uuid)
+        def locked():
+            instance.refresh()
+            self._reconciler.server(context.elevated(), instance)
+
+        try:
+            locked()
+        except errors.MemoryHotplugError as exc:
+            raise exception.ResizeError(reason=str(exc))
+
+    def _check_still_wanted(self, instance):
+        """Check that nothing has come in between since nova-api looked.
+
+        The request may have waited in a queue while this service was down,
+        or in nova-api while a guest agent was slow.
+        """
+        instance.refresh()
+        if (instance.host != self.host or
+                instance.vm_state != vm_states.ACTIVE or
+                instance.task_state != task_states.RESIZE_PREP):
+            raise exception.UnexpectedTaskStateError(
+                instance_uuid=instance.uuid,
+                expected={'task_state': [task_states.RESIZE_PREP]},
+                actual={'task_state': instance.task_state})
 
     def _instance_update(self, context, instance, **kwargs):
         """Let Nova's ``reverts_task_state`` write to the instance."""

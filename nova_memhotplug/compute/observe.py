@@ -13,8 +13,10 @@
 """Look at a server: its live domain, its flavor, its guest."""
 
 from nova import conf as nova_conf
+from oslo_concurrency import lockutils
 
 from nova_memhotplug.core import blocks as blocks_mod
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
 from nova_memhotplug.core import report
 from nova_memhotplug.core import spec as spec_mod
@@ -30,12 +32,17 @@ def observe(driver, instance) -> report.Observation:
     :param instance: a ``nova.objects.Instance``
     :returns: what is known of it
     :raises nova.exception.InstanceNotFound: if it has no domain
+    :raises GuestOff: if its guest does not run
     :raises UnreadableDomain: if its domain cannot be read
     :raises HypervisorRefused: if libvirt does not tell
     """
     memory = driver.guest_memory(instance)
+    if not memory.is_running():
+        raise errors.GuestOff()
     guest = memory.read()
-    blocks = memory.agent().blocks() if guest.has_agent else None
+    blocks = None
+    if guest.has_agent and not memory.is_paused():
+        blocks = _ask_agent(memory, instance)
     return report.Observation(
         guest=guest,
         spec=driver.memory_spec(instance.flavor),
@@ -43,6 +50,20 @@ def observe(driver, instance) -> report.Observation:
         step_mb=_step_mb(guest, blocks),
         shim_directory=CONF.memhotplug.shim_directory,
         blocks=blocks)
+
+
+def _ask_agent(memory, instance):
+    """Ask the guest agent, unless somebody is asking it already.
+
+    An agent may take its time to answer, and each question keeps a worker of
+    nova-compute busy: a second one does not queue behind the first.
+    """
+    name = 'memhotplug-agent-%s' % instance.uuid
+    try:
+        with lockutils.lock(name, blocking=False):
+            return memory.agent().blocks()
+    except lockutils.AcquireLockFailedException:
+        return None
 
 
 def grow_of(spec: spec_mod.MemorySpec | None) -> planner.Grow:

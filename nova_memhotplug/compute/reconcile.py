@@ -18,7 +18,6 @@ is in its live domain; a server without one starts with what its flavor says.
 
 import dataclasses
 
-from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import conf as nova_conf
@@ -41,9 +40,12 @@ EVENT = 'compute_reconcile_memory'
 #: States in which nothing but this package changes a server's memory. In
 #: others (being resized, migrated, built, deleted) Nova itself keeps the
 #: books in transit.
-_SETTLED = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.SUSPENDED,
-            vm_states.STOPPED, vm_states.RESCUED)
-_IDLE = (None, task_states.RESIZE_PREP)
+SETTLED = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.STOPPED,
+           vm_states.RESCUED)
+
+#: How often a server is looked at again: a guest may let go of a device some
+#: time after it was asked to.
+LOOKS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Drift:
     """What the books say and what they should say, in MiB."""
 
     books_mb: int
+    instance_mb: int
     allocated_mb: int
     present_mb: int
     expected_mb: int
@@ -58,8 +61,13 @@ class Drift:
     @property
     def exists(self) -> bool:
         """Whether anything differs."""
-        return (self.books_mb != self.present_mb or
+        return (self.instance_differs or
                 self.allocated_mb != self.expected_mb)
+
+    @property
+    def instance_differs(self) -> bool:
+        """Whether the instance or its flavor differs."""
+        return {self.books_mb, self.instance_mb} != {self.present_mb}
 
 
 class Reconciler:
@@ -74,13 +82,14 @@ class Reconciler:
         self._host = host
         self._driver = driver
         self._books = books
-        # Servers that need a look; None stands for all of the host.
+        # How often servers still need a look, by UUID; None for all of the
+        # host, at service start.
         self._due = None
 
     def remember(self, instance) -> None:
         """Look at a server again later, when this failed just now."""
         if self._due is not None:
-            self._due.add(instance.uuid)
+            self._due[instance.uuid] = LOOKS
 
     def run_due(self) -> None:
         """Look at what needs it: at service start, all servers of the host.
@@ -88,9 +97,11 @@ class Reconciler:
         Whatever goes wrong with one server must not keep the service from
         starting or the others from being looked at.
         """
-        due, self._due = self._due, set()
+        due, self._due = self._due, {}
         if due is not None and not due:
             return
+        self._due = {uuid: looks - 1 for uuid, looks in (due or {}).items()
+                     if looks > 1}
         context = nova_context.get_admin_context()
         instances = objects.InstanceList.get_by_host(
             context, self._host, expected_attrs=['flavor', 'numa_topology'])
@@ -98,41 +109,59 @@ class Reconciler:
             if due is None or instance.uuid in due:
                 self._try(context, instance)
 
-    def server(self, context, instance) -> Drift | None:
+    def server(
+        self, context, instance, task_state=None,
+    ) -> Drift | None:
         """Bring the books of one server to what its guest has.
 
         :param context: an admin's request context
         :param instance: a ``nova.objects.Instance``, locked by the caller
+        :param task_state: the task state in which the caller has put it
         :returns: what was different; None if nothing was
         :raises ForeignDevices: if it has memory that must not be adopted
         :raises MemoryHotplugError: if it could not be done
         """
-        if not self._is_ours(instance):
+        if not self._is_ours(instance, task_state):
             return None
         drift = self._drift(context, instance)
         if not drift.exists:
             return None
-        self._correct(context, instance, drift)
+        with self._record(instance):
+            self._correct(context, instance, drift)
         return drift
+
+    def give_back(self, context, instance) -> None:
+        """Undo what a failed resize has claimed, as part of that resize.
+
+        :param context: an admin's request context
+        :param instance: a ``nova.objects.Instance``, locked by the caller
+        :raises MemoryHotplugError: if it could not be done
+        """
+        drift = self._drift(context, instance)
+        if drift.exists:
+            self._correct(context, instance, drift)
 
     def _try(self, context, instance):
         @utils.synchronized(instance.uuid)
         def locked():
+            instance.refresh()
             self.server(context, instance)
 
         try:
             locked()
-        except errors.ForeignDevices as exc:
-            LOG.warning('%s', exc, instance=instance)
+        except (errors.ForeignDevices, errors.HostFull) as exc:
+            LOG.error('%s', exc, instance=instance)
+        except exception.InstanceNotFound:
+            LOG.debug('The server is gone.', instance=instance)
         except Exception:
             LOG.warning('The memory of this server could not be compared '
                         'with the books; the next periodic task tries '
                         'again.', instance=instance, exc_info=True)
             self.remember(instance)
 
-    def _is_ours(self, instance) -> bool:
-        return (instance.vm_state in _SETTLED and
-                instance.task_state in _IDLE and
+    def _is_ours(self, instance, task_state) -> bool:
+        return (instance.vm_state in SETTLED and
+                instance.task_state == task_state and
                 instance.host == self._host and
                 self._driver.memory_spec(instance.flavor) is not None)
 
@@ -140,6 +169,7 @@ class Reconciler:
         present_mb = self._present_mb(instance)
         return Drift(
             books_mb=instance.flavor.memory_mb,
+            instance_mb=instance.memory_mb,
             allocated_mb=self._books.allocated_mb(context, instance),
             present_mb=present_mb,
             expected_mb=accounting.allocation_mb(
@@ -148,25 +178,35 @@ class Reconciler:
     def _present_mb(self, instance) -> int:
         try:
             memory = self._driver.guest_memory(instance)
-            guest = memory.read() if memory.is_running() else None
         except exception.InstanceNotFound:
-            guest = None
-        if guest is None:
             return instance.flavor.memory_mb
+        if not memory.is_running():
+            return instance.flavor.memory_mb
+        memory.forget_gone()
+        guest = memory.read()
         is_new = guest.present_mb != instance.flavor.memory_mb
         if (is_new and guest.foreign_mb and
                 not CONF.memhotplug.adopt_foreign_devices):
             raise errors.ForeignDevices(foreign_mb=guest.foreign_mb)
         return guest.present_mb
 
-    def _correct(self, context, instance, drift):
+    def _record(self, instance):
+        """Record an instance action with its event.
+
+        It has a request of its own: Nova finds an action by its request, and
+        the one under way may have an action already.
+        """
+        context = nova_context.get_admin_context()
         objects.InstanceAction.action_start(
             context, instance.uuid, RECONCILE_MEMORY, want_result=False)
-        with compute_utils.EventReporter(
-                context, EVENT, self._host, instance.uuid):
-            self._books.allocate(context, instance, drift.present_mb)
-            if drift.books_mb != drift.present_mb:
-                self._books.commit(context, instance, drift.present_mb)
+        return compute_utils.EventReporter(
+            context, EVENT, self._host, instance.uuid)
+
+    def _correct(self, context, instance, drift):
+        # The guest has what it has, whether or not the host is full.
+        if drift.instance_differs:
+            self._books.commit(context, instance, drift.present_mb)
+        self._books.allocate(context, instance, drift.present_mb)
         LOG.warning(
             'Books corrected: flavor from %(books)d to %(present)d MiB, '
             'allocation from %(allocated)d to %(expected)d MiB.', {

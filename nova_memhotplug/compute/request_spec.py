@@ -34,20 +34,22 @@ _IN_TRANSIT = (vm_states.BUILDING, vm_states.RESIZED, vm_states.DELETED,
                vm_states.SOFT_DELETED)
 
 
-def sync(context, instance) -> None:
+def sync(context, instance, any_task: bool = False) -> None:
     """Bring a server's RequestSpec to the flavor it has.
 
     :param context: the request context
     :param instance: a ``nova.objects.Instance``
+    :param any_task: also when something goes on with the server, which does
+        not keep Nova from evacuating it
     """
-    if not _is_settled(instance):
+    if not _is_settled(instance, any_task):
         return
     try:
         request_spec = objects.RequestSpec.get_by_instance_uuid(
             context, instance.uuid)
     except exception.RequestSpecNotFound:
         return
-    if request_spec.flavor.memory_mb == instance.flavor.memory_mb:
+    if _key(request_spec.flavor) == _key(instance.flavor):
         return
     LOG.info('RequestSpec corrected from %(before)d to %(after)d MiB.',
              {'before': request_spec.flavor.memory_mb,
@@ -56,7 +58,11 @@ def sync(context, instance) -> None:
     request_spec.save()
 
 
-def _is_settled(instance) -> bool:
-    return (instance.task_state is None and
+def _key(flavor):
+    return flavor.memory_mb, flavor.flavorid
+
+
+def _is_settled(instance, any_task) -> bool:
+    return ((any_task or instance.task_state is None) and
             instance.vm_state not in _IN_TRANSIT and
             spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs)

@@ -17,10 +17,12 @@ live domain before and after (design T2); memory is claimed before the first
 device is attached, and what was claimed is given back when that fails (T3).
 """
 
+from nova.compute import task_states
 from nova import exception
 from oslo_log import log as logging
 
 from nova_memhotplug.compute import confirm
+from nova_memhotplug.compute import history
 from nova_memhotplug.compute import observe
 from nova_memhotplug.compute import pause_points
 from nova_memhotplug.core import errors
@@ -58,10 +60,11 @@ class MemoryResize:
             what is different
         """
         try:
-            self._reconciler.server(self._context, self._instance)
+            self._reconciler.server(
+                self._context, self._instance, task_states.RESIZE_PREP)
             self._run(wanted_mb, flavor)
         except errors.MemoryHotplugError as exc:
-            raise exception.ResizeError(reason=str(exc))
+            raise exception.ResizeError(reason=history.pack(exc))
 
     def _run(self, wanted_mb, flavor):
         plan = self._plan(wanted_mb)
@@ -102,13 +105,14 @@ class MemoryResize:
         try:
             if self._memory.is_running():
                 self._memory.take_back(self._memory.aliases() - before)
-        except errors.MemoryHotplugError as exc:
+        except Exception as exc:
             LOG.warning('The new memory could not be taken away, so the '
                         'books follow the guest: %s', exc,
                         instance=self._instance)
+            self._reconciler.remember(self._instance)
         try:
             self._instance.refresh()
-            self._reconciler.server(self._context, self._instance)
+            self._reconciler.give_back(self._context, self._instance)
         except Exception:
             LOG.warning('The books cannot be compared with the guest right '
                         'now; the next periodic task tries again.',

@@ -20,7 +20,7 @@ from nova import rpc
 import oslo_messaging as messaging
 
 NAMESPACE = 'memhotplug'
-#: 1.0: get_memory, resize_memory
+#: 1.0: get_memory, resize_memory, reconcile_memory
 VERSION = '1.0'
 
 
@@ -54,6 +54,11 @@ class MemHotplugAPI:
         self._client(context, instance).cast(
             context, 'resize_memory', instance=instance, memory_mb=memory_mb,
             flavor=flavor)
+
+    def reconcile_memory(self, context, instance):
+        """Have the instance's host bring the books to what the guest has."""
+        self._client(context, instance).call(
+            context, 'reconcile_memory', instance=instance)
 
     def _client(self, context, instance):
         return _router().client(context).prepare(server=instance.host)

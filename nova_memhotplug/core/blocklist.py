@@ -58,6 +58,15 @@ class BlockList:
         first = dev.base // block_bytes
         return tuple(range(first, first + dev.size_mb // self.block_mb))
 
+    def has_online(self, devices: Sequence[device.MemoryDevice]) -> bool:
+        """Tell whether the guest uses all of the given devices.
+
+        A device whose blocks cannot be told (no address, or smaller than a
+        block that the guest claims to have) is not known to be used.
+        """
+        return (all(self.of(dev) for dev in devices) and
+                not self.missing(devices) and not self.offline(devices))
+
     def missing(self, devices: Sequence[device.MemoryDevice]) -> list[int]:
         """List the blocks of devices that the guest does not know."""
         return [number for dev in devices for number in self.of(dev)

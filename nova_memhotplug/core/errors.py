@@ -24,12 +24,16 @@ import typing as ty
 class MemoryHotplugError(Exception):
     """Base of this package's errors.
 
+    ``tenant_msg`` is what users are told who do not run the cloud, where
+    ``msg_fmt`` tells of its inside; None where all may read the sentence.
+
     :param kwargs: the numbers and names that ``msg_fmt`` mentions; they stay
         readable as attributes of the error
     """
 
     code = 'error'
     msg_fmt = 'Memory hot-plug failed.'
+    tenant_msg: str | None = None
 
     def __init__(self, **kwargs: ty.Any) -> None:
         self.facts: Mapping[str, ty.Any] = kwargs
@@ -149,6 +153,29 @@ class HostBound(Refused):
                'such memory.')
 
 
+class NoHotplug(Refused):
+    """Guests of this architecture cannot take memory while they run."""
+
+    code = 'no_hotplug'
+    msg_fmt = 'Memory cannot be added to running %(arch)s guests.'
+
+
+class Misaligned(Refused):
+    """The guest has memory that lets it refuse whatever comes next."""
+
+    code = 'misaligned'
+    msg_fmt = ('This server has a memory device of %(size_mb)d MiB at '
+               '%(address)s that is no whole number of blocks of %(step_mb)d '
+               'MiB; its guest would refuse any further memory.')
+
+
+class GuestOff(Refused):
+    """The server is active for Nova, but its guest does not run."""
+
+    code = 'guest_off'
+    msg_fmt = 'The guest of this server is switched off.'
+
+
 class UnknownModel(Refused):
     """The flavor names a memory model that this host has not installed."""
 
@@ -192,6 +219,7 @@ class HypervisorRefused(MemoryHotplugError):
 
     code = 'hypervisor_refused'
     msg_fmt = 'The hypervisor refused: %(reason)s.'
+    tenant_msg = 'The hypervisor did not take the memory.'
 
 
 class GuestRefused(MemoryHotplugError):
@@ -209,6 +237,7 @@ class HostFull(MemoryHotplugError):
     code = 'host_full'
     msg_fmt = ('The host of this server has %(free_mb)d MiB of memory free; '
                '%(asked_mb)d MiB more were asked for.')
+    tenant_msg = 'The host of this server has not enough memory free.'
 
 
 class AccountingFailed(MemoryHotplugError):
@@ -216,6 +245,7 @@ class AccountingFailed(MemoryHotplugError):
 
     code = 'accounting_failed'
     msg_fmt = "The server's memory could not be accounted for: %(reason)s"
+    tenant_msg = "The server's memory could not be accounted for."
 
 
 class ForeignDevices(Refused):
@@ -240,3 +270,18 @@ class OverQuota(Refused):
 
     code = 'over_quota'
     msg_fmt = '%(reason)s'
+
+
+def by_code(code: str) -> type[MemoryHotplugError] | None:
+    """Find an error by its code.
+
+    :param code: a slug
+    :returns: the class; None if there is none
+    """
+    pending = [MemoryHotplugError]
+    while pending:
+        kind = pending.pop()
+        if kind.code == code:
+            return kind
+        pending += kind.__subclasses__()
+    return None

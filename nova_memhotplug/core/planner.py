@@ -100,7 +100,7 @@ def refusals(
     :param guest: what the guest has
     :param spec: what its flavor says; None without a ceiling
     :param wanted_mb: RAM it is to have, in MiB
-    :param step_mb: in what steps it can take memory, in MiB
+    :param step_mb: in what steps it can take memory, in MiB; 0 if it cannot
     :returns: the reasons, the most basic one first
     """
     if spec is None:
@@ -111,6 +111,9 @@ def refusals(
     if wanted_mb < guest.present_mb:
         yield errors.Shrink(
             wanted_mb=wanted_mb, present_mb=guest.present_mb)
+        return
+    if not step_mb:
+        yield errors.NoHotplug(arch=guest.arch)
         return
     yield from _room(guest, spec, wanted_mb)
     yield from _alignment(guest, wanted_mb, step_mb)
@@ -136,6 +139,7 @@ def _room(
 def _alignment(
     guest: domain.GuestMemory, wanted_mb: int, step_mb: int,
 ) -> Iterator[errors.Refused]:
+    yield from _misaligned_devices(guest, step_mb)
     delta_mb = wanted_mb - guest.present_mb
     if units.is_multiple(delta_mb, step_mb):
         return
@@ -143,3 +147,19 @@ def _alignment(
     yield errors.Unaligned(
         wanted_mb=wanted_mb, step_mb=step_mb, present_mb=guest.present_mb,
         below_mb=below_mb, above_mb=below_mb + step_mb)
+
+
+def _misaligned_devices(
+    guest: domain.GuestMemory, step_mb: int,
+) -> Iterator[errors.Refused]:
+    """Find memory that was attached by hand without regard to blocks.
+
+    QEMU puts the next device right behind it, at an address that the guest
+    refuses (facts-qemu-libvirt.md, section 3).
+    """
+    for dev in guest.devices:
+        base_mb, rest = divmod(dev.base or 0, units.BYTES_PER_MIB)
+        if rest or base_mb % step_mb or dev.size_mb % step_mb:
+            yield errors.Misaligned(
+                size_mb=dev.size_mb, address=hex(dev.base or 0),
+                step_mb=step_mb)

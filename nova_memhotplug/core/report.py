@@ -34,7 +34,7 @@ class Observation:
     :param guest: what its live domain has
     :param spec: what its flavor says; None without a ceiling
     :param books_mb: RAM in Nova's books (the flavor), in MiB
-    :param step_mb: in what steps it can take memory, in MiB
+    :param step_mb: in what steps it can take memory, in MiB; 0 if it cannot
     :param shim_directory: where the host has the emulator shim
     :param blocks: what the guest itself says; None if it does not answer
     """
@@ -55,13 +55,13 @@ def running(seen: Observation, grow: planner.Grow) -> Document:
     :returns: the document; sizes in MiB
     """
     guest = seen.guest
-    next_plan = plan(seen, guest.present_mb + seen.step_mb, grow)
+    next_plan = plan(seen, guest.present_mb + (seen.step_mb or 1), grow)
     return {
         'boot_mb': guest.boot_mb,
         'current_mb': guest.present_mb,
         'requested_mb': seen.books_mb,
         'max_mb': guest.max_mb or guest.present_mb,
-        'step_mb': seen.step_mb,
+        'step_mb': seen.step_mb or None,
         'slots': _slots(guest.slots, guest.used_slots),
         'devices': [_plugged(dev) for dev in guest.devices],
         'zero_node': guest.reserved_cell and guest.reserved_cell.id,
@@ -173,6 +173,5 @@ def _guest(seen: Observation) -> Document:
     if seen.blocks is None:
         return {'agent': False, 'online_mb': None, 'confirmed': None}
     devices = [dev for dev in seen.guest.devices if dev.is_ram]
-    unused = seen.blocks.missing(devices) + seen.blocks.offline(devices)
     return {'agent': True, 'online_mb': seen.blocks.online_mb,
-            'confirmed': not unused}
+            'confirmed': seen.blocks.has_online(devices)}

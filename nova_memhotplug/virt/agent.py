@@ -23,7 +23,6 @@ from oslo_utils import importutils
 from nova_memhotplug.core import blocklist
 
 libvirt = importutils.try_import('libvirt')
-libvirt_qemu = importutils.try_import('libvirt_qemu')
 
 LOG = logging.getLogger(__name__)
 
@@ -37,10 +36,13 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 class GuestAgent:
     """The agent of one running guest.
 
+    :param qemu: the module ``libvirt_qemu``, wrapped as Nova wraps libvirt
+        where a call would otherwise block a whole eventlet process
     :param domain: a ``libvirt.virDomain``
     """
 
-    def __init__(self, domain):
+    def __init__(self, qemu, domain):
+        self._qemu = qemu
         self._domain = domain
 
     def blocks(self) -> blocklist.BlockList | None:
@@ -76,7 +78,7 @@ class GuestAgent:
         if arguments:
             question['arguments'] = arguments
         try:
-            answer = libvirt_qemu.qemuAgentCommand(
+            answer = self._qemu.qemuAgentCommand(
                 self._domain, jsonutils.dumps(question), COMMAND_TIMEOUT, 0)
         except libvirt.libvirtError as exc:
             LOG.debug('Guest agent: %(command)s: %(exc)s',
@@ -90,6 +92,6 @@ def _returned(answer):
         return None
     try:
         message = jsonutils.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return message.get('return') if isinstance(message, dict) else None

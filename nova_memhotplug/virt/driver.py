@@ -48,6 +48,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
     def __init__(self, virtapi, read_only=False):
         super().__init__(virtapi, read_only)
         self._arch_supports: dict[str, strategies.ArchSupport] = {}
+        self._reconciler: reconcile.Reconciler | None = None
 
     def init_host(self, host):
         """Start the driver: find out what this host can do, and listen."""
@@ -68,7 +69,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         Nova asks at service start, before it accepts requests, and then in
         its periodic task: when servers need a look, that is the time.
         """
-        self._reconciler.run_due()
+        if self._reconciler is not None:
+            self._reconciler.run_due()
         return super().get_available_resource(nodename)
 
     @property
@@ -78,10 +80,16 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         The trait is added after Nova has sorted out what os-traits does not
         know, and is true only where a strategy has been seen to work.
         """
-        traits = super().static_traits
-        traits[TRAIT] = any(
-            support.usable for support in self._arch_supports.values())
-        return traits
+        is_able = any(
+            self._can_reserve(arch) for arch in self._arch_supports)
+        return {**super().static_traits, TRAIT: is_able}
+
+    def _can_reserve(self, arch):
+        try:
+            self._strategy(arch, zero_node=True)
+        except errors.StrategyUnavailable:
+            return False
+        return True
 
     def spawn(self, context, instance, *args, **kwargs):
         """Create the guest, unless its flavor contradicts itself.
@@ -89,8 +97,25 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         :raises nova.exception.InvalidInput: before anything is done; Nova
             then does not try other hosts
         """
-        self._check_ceiling(instance, first_boot=instance.launched_at is None)
+        self._check_flavor(
+            instance.flavor, first_boot=instance.launched_at is None)
         return super().spawn(context, instance, *args, **kwargs)
+
+    def migrate_disk_and_power_off(
+        self, context, instance, dest, flavor, *args, **kwargs,
+    ):
+        """Start a cold resize, unless the new flavor contradicts itself.
+
+        :raises nova.exception.InstanceFaultRollback: before anything is
+            done; the server then goes on as it was
+        """
+        try:
+            self._check_flavor(flavor)
+        except exception.InvalidInput as exc:
+            raise exception.InstanceFaultRollback(
+                exception.ResizeError(reason=exc.format_message()))
+        return super().migrate_disk_and_power_off(
+            context, instance, dest, flavor, *args, **kwargs)
 
     def memory_spec(self, flavor) -> spec_mod.MemorySpec | None:
         """Read the memory spec of a flavor.
@@ -117,7 +142,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
 
     def _get_guest_config(self, instance, *args, **kwargs):
         guest = super()._get_guest_config(instance, *args, **kwargs)
-        spec = self._check_ceiling(instance)
+        spec = self._check_flavor(instance.flavor)
         if spec is None:
             return guest
         try:
@@ -128,24 +153,26 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             raise exception.ComputeResourcesUnavailable(reason=str(exc))
         return guest
 
-    def _check_ceiling(self, instance, first_boot=False):
-        spec = self.memory_spec(instance.flavor)
+    def _check_flavor(self, flavor, first_boot=False):
+        spec = self.memory_spec(flavor)
         if spec is None:
             return None
         try:
-            spec_mod.check_boot_size(
-                spec, instance.flavor.memory_mb, first_boot)
+            spec_mod.check_boot_size(spec, flavor.memory_mb, first_boot)
         except errors.InvalidSpec as exc:
             raise exception.InvalidInput(reason=str(exc))
         return spec
 
     def _make_elastic(self, guest, spec):
         arch = guest.os_arch or self._host.get_capabilities().host.cpu.arch
-        support = self._arch_supports.get(arch)
-        strategy = strategies.choose(
-            CONF.memhotplug.zero_cell_strategy, support, arch, spec.zero_node)
+        strategy = self._strategy(arch, spec.zero_node)
         designer.set_elastic_memory(
             guest, spec, strategy, registry.get(spec.model))
         if strategy == strategies.SHIM:
             designer.set_emulator(guest, designer.shim_path(
-                CONF.memhotplug.shim_directory, support))
+                CONF.memhotplug.shim_directory, self._arch_supports[arch]))
+
+    def _strategy(self, arch, zero_node):
+        return strategies.choose(
+            CONF.memhotplug.zero_cell_strategy,
+            self._arch_supports.get(arch), arch, zero_node)

@@ -15,6 +15,7 @@
 import contextlib
 
 from lxml import etree
+from nova.compute import power_state
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import host as libvirt_host
 from oslo_utils import importutils
@@ -27,6 +28,7 @@ from nova_memhotplug.virt import agent
 from nova_memhotplug.virt import config
 
 libvirt = importutils.try_import('libvirt')
+libvirt_qemu = importutils.try_import('libvirt_qemu')
 
 
 @contextlib.contextmanager
@@ -41,10 +43,14 @@ def _refusals():
 class GuestMemory:
     """The memory of one running guest.
 
+    :param host: Nova's handle on the hypervisor
     :param guest: Nova's handle on the guest
     """
 
-    def __init__(self, guest: libvirt_guest.Guest):
+    def __init__(
+        self, host: libvirt_host.Host, guest: libvirt_guest.Guest,
+    ):
+        self._host = host
         self._guest = guest
 
     @classmethod
@@ -56,11 +62,18 @@ class GuestMemory:
         :returns: its guest's memory
         :raises nova.exception.InstanceNotFound: if it has no domain
         """
-        return cls(host.get_guest(instance))
+        return cls(host, host.get_guest(instance))
 
     def is_running(self) -> bool:
         """Tell whether there is a live domain; its guest may be paused."""
-        return bool(self._guest.is_active())
+        with _refusals():
+            return bool(self._guest.is_active())
+
+    def is_paused(self) -> bool:
+        """Tell whether the guest stands still and so cannot answer."""
+        with _refusals():
+            return (self._guest.get_power_state(self._host) ==
+                    power_state.PAUSED)
 
     def read(self) -> domain.GuestMemory:
         """Read the live domain, which is the truth (design T2).
@@ -72,7 +85,8 @@ class GuestMemory:
 
     def agent(self) -> agent.GuestAgent:
         """Get the guest's agent, whether or not it answers."""
-        return agent.GuestAgent(self._guest._domain)
+        return agent.GuestAgent(
+            self._host._wrap_libvirt_proxy(libvirt_qemu), self._guest._domain)
 
     def apply(self, change: planner.Change) -> None:
         """Make one change, live and persistent (design T4).
@@ -108,10 +122,19 @@ class GuestMemory:
             if alias in self.aliases():
                 raise errors.HypervisorRefused(
                     reason='the guest keeps %s' % alias)
-            if alias in self.aliases(live=False):
-                with _refusals():
-                    self._guest._domain.detachDeviceAlias(
-                        alias, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        self.forget_gone()
+
+    def forget_gone(self) -> None:
+        """Take what the guest has let go of out of the persistent domain.
+
+        A guest may do that long after it was asked to.
+
+        :raises HypervisorRefused: if libvirt does not do it
+        """
+        for alias in sorted(self.aliases(live=False) - self.aliases()):
+            with _refusals():
+                self._guest._domain.detachDeviceAlias(
+                    alias, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
 
     def aliases(self, live: bool = True) -> set[str]:
         """Name the memory devices that this package has attached.

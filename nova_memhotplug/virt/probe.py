@@ -68,11 +68,10 @@ def probe(
         offers no emulator with that ``virt_type`` are absent
     :raises libvirt.libvirtError: if libvirt does not tell its capabilities
     """
-    emulators = dict(_emulators(connection.getCapabilities(), virt_type))
+    emulators = _emulators(connection.getCapabilities(), virt_type)
     return {
-        arch: _probe_arch(
-            connection, virt_type, arch, emulators[arch], shim_directory)
-        for arch in archs if arch in emulators}
+        arch: _probe_arch(connection, kind, arch, emulator, shim_directory)
+        for arch, (kind, emulator) in emulators.items() if arch in archs}
 
 
 def describe(supports: Mapping[str, strategies.ArchSupport]) -> str:
@@ -96,16 +95,25 @@ def _describe_arch(support: strategies.ArchSupport) -> str:
 
 def _emulators(
     capabilities: str, virt_type: str,
-) -> Iterator[tuple[str, str]]:
-    """List the architectures and emulators libvirt offers for a virt type."""
+) -> dict[str, tuple[str, str]]:
+    """Find the domain type and emulator of every architecture.
+
+    Guests of another architecture than the host's are emulated, whatever the
+    virt type (Nova, virt/libvirt/driver.py, _configure_guest_by_virt_type).
+    """
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False)
     root = etree.fromstring(capabilities.encode('utf-8'), parser)
+    own = root.findtext('host/cpu/arch')
+    found = {}
     for arch in root.iterfind("guest[os_type='hvm']/arch"):
+        name = arch.get('name', '')
+        kind = virt_type if own in (None, name) else 'qemu'
         for domain in arch.iterfind('domain'):
             emulator = domain.findtext('emulator', arch.findtext('emulator'))
-            if domain.get('type') == virt_type and emulator:
-                yield arch.get('name', ''), emulator
+            if domain.get('type') == kind and emulator:
+                found[name] = kind, emulator
+    return found
 
 
 def _probe_arch(

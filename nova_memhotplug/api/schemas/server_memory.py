@@ -17,7 +17,7 @@ from nova.db import constants
 
 _MEMORY_MB = {
     'type': ['integer', 'string'],
-    'pattern': '^[0-9]+$',
+    'pattern': r'^[0-9]+\Z',
     'minimum': 1,
     'maximum': constants.MAX_INT,
     'minLength': 1,

@@ -47,11 +47,19 @@ class BlockListTest(testtools.TestCase):
             [block(number, False) for number in offline])
         self.assertEqual(missing, blocks.missing([DIMM]))
         self.assertEqual(not_online, blocks.offline([DIMM]))
+        self.assertIs(not missing and not not_online,
+                      blocks.has_online([DIMM]))
+
+    def test_blocks_larger_than_the_device_say_nothing(self):
+        blocks = blocklist.parse({'size': 1024 * MIB}, [block(4)])
+        self.assertFalse(blocks.has_online([DIMM]))
 
     def test_device_without_address(self):
         blocks = blocklist.parse(INFO, [])
         self.assertEqual(
             (), blocks.of(device.MemoryDevice('dimm', 128, 1)))
+        self.assertFalse(
+            blocks.has_online([device.MemoryDevice('dimm', 128, 1)]))
 
     @ddt.data(
         None, 7, [], {}, {'size': None}, {'size': '134217728'},

@@ -37,6 +37,11 @@ BOUND = dataclasses.replace(GUEST, is_host_bound=True)
 HUGE = dataclasses.replace(GUEST, page_kib=2048)
 
 
+def with_dimm(size_mb, base):
+    return dataclasses.replace(GUEST, devices=(
+        device.MemoryDevice('dimm', size_mb, 1, 0, 'dimm0', base),))
+
+
 def grow(guest, delta_mb, node):
     return ((guest.present_mb, delta_mb, node),)
 
@@ -73,13 +78,23 @@ class PlannerTest(testtools.TestCase):
         (INELASTIC, SPEC, 1024, errors.BootedInelastic, ['Hard reboot']),
         (CELLLESS, SPEC, 1024, errors.NoTargetCell, ['NUMA cell']),
         (BOUND, SPEC, 1024, errors.HostBound, ['NUMA nodes']),
-        (HUGE, SPEC, 1024, errors.HostBound, ['huge pages']))
+        (HUGE, SPEC, 1024, errors.HostBound, ['huge pages']),
+        (with_dimm(64, 4 << 30), SPEC, 1024, errors.Misaligned,
+         ['64 MiB', '0x100000000', '128 MiB']),
+        (with_dimm(128, (4 << 30) + (64 << 20)), SPEC, 1024,
+         errors.Misaligned, ['0x104000000']))
     @ddt.unpack
     def test_refused(self, guest, spec, wanted_mb, error, words):
         exc = self.assertRaises(
             error, planner.plan, guest, spec, wanted_mb, 128, grow)
         for word in words:
             self.assertIn(word, str(exc))
+
+    def test_no_hotplug(self):
+        guest = dataclasses.replace(GUEST, arch='i686')
+        exc = self.assertRaises(
+            errors.NoHotplug, planner.plan, guest, SPEC, 1024, 0, grow)
+        self.assertIn('i686', str(exc))
 
     def test_every_reason(self):
         reasons = planner.refusals(GUEST, SPEC, 5000, 128)

@@ -1,0 +1,23 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Tests against Nova itself: its API, its conductor, its scheduler, its
+libvirt driver and a real placement. Only libvirt is a fake.
+"""
+
+import os
+
+# Native threads, as nova-compute has them since 2026.1; an older Nova knows
+# only eventlet and ignores this.
+os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', 'true')
+# Nova decides about its threads here, before anything else is imported.
+import nova.tests.functional  # noqa: E402,F401

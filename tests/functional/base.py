@@ -1,0 +1,269 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A cloud of one host with the plugin, on Nova's own fixtures."""
+
+import copy
+import threading
+import warnings
+
+from nova import context as nova_context
+from nova import objects
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.functional.api import client
+from nova.tests.functional.libvirt import base
+# Loaded here: in a test, Nova forbids what tries to import libvirt.
+import nova.virt.memhotplug  # noqa: F401
+from oslo_serialization import jsonutils
+from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import uuidutils
+
+from nova_memhotplug.core import domain
+from tests.functional import fixtures
+
+DRIVER = 'memhotplug.MemHotplugLibvirtDriver'
+STOCK_DRIVER = 'libvirt.LibvirtDriver'
+
+#: The flavor ``elastic`` of the sandbox.
+BOOT_MB = 512
+CEILING_MB = 4096
+SLOTS = 8
+ELASTIC = {
+    'memhotplug:max_memory_mb': str(CEILING_MB),
+    'memhotplug:slots': str(SLOTS),
+    'trait:CUSTOM_MEMORY_HOTPLUG': 'required',
+}
+
+
+class MemoryTestBase(base.ServersTestBase):
+    """Nova with the plugin installed as an operator installs it.
+
+    Requests go through the paste file, Nova's router, its schema and policy
+    checks; RPC goes through oslo.messaging; placement is real.
+    """
+
+    #: Casts are asynchronous, as in a real cloud.
+    CAST_AS_CALL = False
+    ADDITIONAL_FILTERS = ['NUMATopologyFilter']
+    microversion = 'latest'
+
+    def setUp(self):
+        self.useFixture(fixtures.ProcessCachesFixture())
+        self.useFixture(fixtures.ApiPasteFixture(base.CONF))
+        super().setUp()
+        # Nova 34 uses what SQLAlchemy 2.1 wants to remove one day.
+        warnings.filterwarnings('ignore', message='The noload')
+        # Placement's fixture turns this off for everybody.
+        self.flags(enforce_new_defaults=True, group='oslo_policy')
+        self.policy = self.useFixture(nova_fixtures.RealPolicyFixture())
+        self.ctxt = nova_context.get_admin_context()
+        self.memory_libvirt = self.useFixture(
+            fixtures.MemoryLibvirtFixture())
+        self.flags(shim_directory=self.memory_libvirt.shim_directory,
+                   group='memhotplug')
+        self.flags(weight_classes=[], group='filter_scheduler')
+        self.start_compute('compute1', self.host_info())
+
+    def host_info(self):
+        """Describe the host: 2 NUMA nodes, 8 CPUs, 16 GiB."""
+        return None
+
+    def _setup_compute_service(self):
+        self.flags(compute_driver=DRIVER)
+
+    # What a tenant does
+
+    def create_flavor(self, extra_specs=None, memory_mb=BOOT_MB, vcpu=2):
+        """Create a flavor, as an administrator."""
+        return self._create_flavor(
+            memory_mb=memory_mb, vcpu=vcpu, disk=1, ephemeral=0,
+            extra_spec=extra_specs or None)
+
+    def create_image(self, properties):
+        """Create an image with these properties."""
+        image = copy.deepcopy(self.glance.image1)
+        image['id'] = uuidutils.generate_uuid()
+        image['properties'].update(properties)
+        return self.glance.create(None, image)['id']
+
+    def boot(self, extra_specs=None, memory_mb=BOOT_MB, vcpu=2,
+             properties=None, expected_state='ACTIVE'):
+        """Boot a server of a new flavor with these extra specs."""
+        image = self.create_image(properties) if properties else None
+        return self._create_server(
+            image_uuid=image, networks='none', expected_state=expected_state,
+            flavor_id=self.create_flavor(extra_specs, memory_mb, vcpu))
+
+    def boot_elastic(self, **more):
+        """Boot a server of the flavor ``elastic``."""
+        return self.boot(dict(ELASTIC, **more))
+
+    def call(self, api, method, server_id, path, body=None):
+        """Make one API call; return its status and its decoded body."""
+        relative = 'servers/%s/%s' % (server_id, path)
+        if method == 'GET':
+            response = api.api_request(relative)
+        else:
+            response = api.api_request(
+                relative, method=method, body=jsonutils.dumps(body))
+        return response.status_code, client.APIResponse(response).body
+
+    def show(self, server, memory_mb=None, api=None):
+        """GET os-memory."""
+        query = '' if memory_mb is None else '?memory_mb=%s' % memory_mb
+        return self.call(
+            api or self.api, 'GET', server['id'], 'os-memory' + query)
+
+    def resize(self, server, memory_mb, api=None):
+        """POST resizeMemory."""
+        return self.call(
+            api or self.api, 'POST', server['id'], 'action',
+            {'resizeMemory': {'memory_mb': memory_mb}})
+
+    def grow(self, server, memory_mb):
+        """Resize, and wait for the end of it, whatever that is."""
+        status, body = self.resize(server, memory_mb)
+        self.assertEqual(202, status, body)
+        self.wait_idle(server)
+        return body
+
+    def wait_idle(self, server):
+        """Wait until nothing is going on with a server."""
+        return self._wait_for_server_parameter(
+            server, {'OS-EXT-STS:task_state': None})
+
+    def other_project(self, roles=('reader', 'member')):
+        """Return a client of somebody else."""
+        other = client.TestOpenStackClient(
+            'somebody-else', self.api_fixture.base_url,
+            project_id=uuids.other_project, roles=list(roles))
+        other.microversion = self.microversion
+        return other
+
+    # What there is to see
+
+    def instance(self, server):
+        """Return Nova's record of a server."""
+        return objects.Instance.get_by_uuid(self.ctxt, server['id'])
+
+    def allocation(self, server):
+        """Return what a server has allocated in placement, in MiB."""
+        (allocation,) = self._get_allocations_by_server_uuid(
+            server['id']).values()
+        return allocation['resources']['MEMORY_MB']
+
+    def fake_domain(self, server):
+        """Return the domain on whatever host the server is."""
+        host = self.instance(server).host
+        connection = self.computes[host].driver._host.get_connection()
+        return connection.lookupByUUIDString(server['id'])
+
+    def defined_xml(self, server):
+        """Return the XML that Nova wrote, byte for byte."""
+        return self.fake_domain(server).defined_xml
+
+    def guest(self, server, flags=0):
+        """Return what the guest has, read from its live domain."""
+        return domain.read(self.fake_domain(server).XMLDesc(flags))
+
+    def events(self, server):
+        """List the resizeMemory actions of a server, newest first."""
+        actions = self.admin_api.get_instance_actions(server['id'])
+        return [self.admin_api.api_get(
+            'servers/%s/os-instance-actions/%s' % (
+                server['id'], action['request_id'])).body['instanceAction']
+                for action in actions if action['action'] == 'resizeMemory']
+
+    def state(self, server):
+        """Everything a refused request must leave alone."""
+        instance = self.instance(server)
+        flavor = instance.flavor
+        fake = self.fake_domain(server) if instance.host else None
+        return {
+            'flavor': (flavor.memory_mb, flavor.vcpus, flavor.root_gb),
+            'memory_mb': instance.memory_mb,
+            'allocation': self.allocation(server),
+            'task_state': instance.task_state,
+            'vm_state': instance.vm_state,
+            'live': fake and fake.XMLDesc(0),
+            'persistent': fake and fake.XMLDesc(2),
+            'actions': len(self.admin_api.get_instance_actions(
+                server['id'])),
+        }
+
+    def assert_books(self, server, total_mb):
+        """All books and the guest itself have the same total (T1, T4)."""
+        instance = self.instance(server)
+        self.assertEqual(total_mb, instance.flavor.memory_mb)
+        self.assertEqual(total_mb, instance.memory_mb)
+        self.assertEqual(total_mb, self.allocation(server))
+        self.assertEqual(
+            total_mb, self.api.get_server(server['id'])['flavor']['ram'])
+        live = self.guest(server)
+        self.assertEqual(total_mb, live.present_mb)
+        persistent = self.guest(server, flags=2)
+        self.assertEqual(total_mb, persistent.present_mb)
+        self.assertEqual(
+            [(dev.model, dev.size_mb, dev.node) for dev in live.devices],
+            [(dev.model, dev.size_mb, dev.node)
+             for dev in persistent.devices])
+
+    def assert_details(self, server, sentence):
+        """The newest action failed, and tells its owner why."""
+        action = self.events(server)[0]
+        self.assertEqual('Error', action['message'])
+        (event,) = action['events']
+        self.assertEqual('compute_resize_memory', event['event'])
+        self.assertEqual('Error', event['result'])
+        self.assertIn(sentence, event['details'])
+
+    # What can happen on a host
+
+    def before_attach(self, what):
+        """Have something done before a memory device is attached."""
+        self.memory_libvirt.domain.before_attach = staticmethod(what)
+
+    def hold_attach(self):
+        """Make attaching wait.
+
+        :returns: two events: set when it waits; to be set to let it go on
+        """
+        waiting, go_on = threading.Event(), threading.Event()
+        self.addCleanup(go_on.set)
+
+        def wait(domain, xml):
+            waiting.set()
+            go_on.wait(30)
+
+        self.before_attach(wait)
+        return waiting, go_on
+
+    def refuse_attach(self, message='not today'):
+        """Make the hypervisor refuse every memory device."""
+        def refuse(domain, xml):
+            raise fixtures.libvirt_error(1, message)
+
+        self.before_attach(refuse)
+
+    def accept_attach(self):
+        """Make the hypervisor take memory devices again."""
+        self.before_attach(lambda domain, xml: None)
+
+    def fill_host(self, free_mb=0, host='compute1'):
+        """Leave only so much memory in placement."""
+        rp_uuid = self._get_provider_uuid_by_name(host)
+        inventory = self._get_provider_inventory(rp_uuid)['MEMORY_MB']
+        used = self._get_provider_usages(rp_uuid)['MEMORY_MB']
+        capacity = int(inventory['total'] * inventory['allocation_ratio'])
+        self.assertEqual(1.0, inventory['allocation_ratio'])
+        self._reserve_placement_resource(
+            host, 'MEMORY_MB', capacity - used - free_mb)

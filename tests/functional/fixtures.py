@@ -1,0 +1,334 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Fixtures beside Nova's own.
+
+Nova's fake libvirt knows nothing of memory devices. What is added here
+behaves as libvirt 9.0 and 11.3 were measured to (facts-qemu-libvirt.md,
+sections 2, 3 and 6), the sentences of its refusals included.
+"""
+
+import os
+import sys
+import types
+
+import fixtures
+from lxml import etree
+from nova.tests.fixtures import libvirt as fakelibvirt
+from oslo_serialization import jsonutils
+from stevedore import extension
+
+from nova_memhotplug.api import authorization
+from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.models import registry
+
+KIB_PER_MIB = 1024
+#: Where the memory devices of the fake domains begin. A real one has its RAM
+#: below that.
+FIRST_BASE = 0x100000000
+BLOCK_MIB = 128
+
+
+def libvirt_error(code, message):
+    """Make an error as libvirt raises it."""
+    return fakelibvirt.make_libvirtError(
+        fakelibvirt.libvirtError, message, error_code=code,
+        error_domain=fakelibvirt.VIR_FROM_QEMU, error_message=message)
+
+
+class Domain(fakelibvirt.Domain):
+    """A fake domain with NUMA cells, a ceiling and memory devices."""
+
+    #: What to do before a memory device is attached: a test may raise from
+    #: it, or wait in it.
+    before_attach = staticmethod(lambda domain, xml: None)
+    #: The same before one is detached.
+    before_detach = staticmethod(lambda domain, alias: None)
+    #: Where the hosts have the emulator shim.
+    shim_directory = None
+    #: What the guest agent answers, if not None: a callable that gets the
+    #: domain and the decoded question.
+    agent = None
+
+    def __init__(self, connection, xml, running=False, transient=False):
+        super().__init__(connection, xml, running, transient)
+        #: The XML exactly as Nova wrote it.
+        self.defined_xml = xml
+        self._root = etree.fromstring(xml)
+        #: <memory> devices, as they are in the persistent definition.
+        self.persistent = self._root.findall('devices/memory[@model="dimm"]')
+        self.live = []
+        if running:
+            self._start()
+
+    def createWithFlags(self, flags):
+        self._start()
+        super().createWithFlags(flags)
+
+    def _start(self):
+        self._refuse_empty_backend()
+        self.live = [_plugged(device, self._next_base())
+                     for device in self.persistent]
+
+    def _refuse_empty_backend(self):
+        """Refuse what QEMU refuses: a memory backend of size 0."""
+        sizes = [cell.get('memory') for cell in self._cells()]
+        emulator = self._root.findtext('devices/emulator', default='')
+        if '0' in sizes and not emulator.startswith(self.shim_directory):
+            raise libvirt_error(
+                fakelibvirt.VIR_ERR_INTERNAL_ERROR,
+                "internal error: qemu unexpectedly closed the monitor: "
+                "property 'size' of memory-backend-ram doesn't take value "
+                "'0'")
+
+    def _cells(self):
+        return self._root.findall('cpu/numa/cell')
+
+    def _next_base(self):
+        return FIRST_BASE + sum(
+            _size_kib(device) * 1024 for device in self.live)
+
+    def attachDeviceFlags(self, xml, flags):
+        if not xml.startswith('<memory'):
+            return super().attachDeviceFlags(xml, flags)
+        self.before_attach(self, xml)
+        device = etree.fromstring(xml)
+        self._refuse(device)
+        used = {int(one.find('address').get('slot')) for one in self.live}
+        slot = min(set(range(256)) - used)
+        etree.SubElement(device, 'address', type='dimm', slot=str(slot))
+        if flags & fakelibvirt.VIR_DOMAIN_AFFECT_CONFIG:
+            self.persistent.append(device)
+        if flags & fakelibvirt.VIR_DOMAIN_AFFECT_LIVE:
+            self.live.append(_plugged(device, self._next_base()))
+
+    def _refuse(self, device):
+        alias = device.find('alias')
+        if alias is not None and _find(self.live, alias.get('name')):
+            raise libvirt_error(1, 'XML error: non unique alias detected: %s'
+                                % alias.get('name'))
+        ceiling = self._root.find('maxMemory')
+        if ceiling is None:
+            raise libvirt_error(
+                67, "unsupported configuration: cannot use/hotplug a memory "
+                "device when domain 'maxMemory' is not defined")
+        slots = int(ceiling.get('slots'))
+        if len(self.live) >= slots:
+            raise libvirt_error(
+                67, "unsupported configuration: memory device count '%d' "
+                "exceeds slots count '%d'" % (len(self.live) + 1, slots))
+        if self._total_kib() + _size_kib(device) > int(ceiling.text):
+            raise libvirt_error(
+                67, "unsupported configuration: Attaching memory device "
+                "with size '%d' would exceed domain's maxMemory config size "
+                "'%s'" % (_size_kib(device), ceiling.text))
+        if int(device.findtext('target/node')) >= len(self._cells()):
+            raise libvirt_error(
+                35, "invalid argument: can't add memory backend for guest "
+                "node '%s'" % device.findtext('target/node'))
+
+    def detachDeviceAlias(self, alias, flags):
+        self.before_detach(self, alias)
+        for flag, devices in (
+                (fakelibvirt.VIR_DOMAIN_AFFECT_LIVE, self.live),
+                (fakelibvirt.VIR_DOMAIN_AFFECT_CONFIG, self.persistent)):
+            if flags & flag:
+                found = _find(devices, alias)
+                if not found:
+                    raise libvirt_error(
+                        99, 'device not found: no device found with alias %s'
+                        % alias)
+                devices.remove(found[0])
+
+    def isActive(self):
+        """A paused guest has a live domain, too."""
+        return int(self._state in (
+            fakelibvirt.VIR_DOMAIN_RUNNING, fakelibvirt.VIR_DOMAIN_PAUSED))
+
+    def _total_kib(self, devices=None):
+        boot = self._def['memory']
+        if self._cells():
+            boot = sum(int(cell.get('memory')) for cell in self._cells())
+        devices = self.live if devices is None else devices
+        return boot + sum(_size_kib(device) for device in devices)
+
+    def info(self):
+        state, _memory, _used, vcpus, cpu_time = super().info()
+        total = self._total_kib()
+        return [state, total, total, vcpus, cpu_time]
+
+    def XMLDesc(self, flags):
+        """Add to the fake XML what was defined and what was plugged."""
+        root = etree.fromstring(super().XMLDesc(flags))
+        inactive = flags & fakelibvirt.VIR_DOMAIN_XML_INACTIVE
+        memory = self.persistent if inactive else self.live
+        for tag in ('memory', 'currentMemory'):
+            root.find(tag).text = str(self._total_kib(memory))
+        for path in ('maxMemory', 'memoryBacking', 'cpu'):
+            element = self._root.find(path)
+            if element is not None:
+                root.append(_copy(element))
+        devices = root.find('devices')
+        emulator = self._root.findtext('devices/emulator')
+        if emulator is not None:
+            devices.find('emulator').text = emulator
+        devices.extend(_copy(one) for one in self._root.findall(
+            'devices/channel'))
+        devices.extend(_copy(one) for one in memory)
+        return etree.tostring(root, encoding='unicode')
+
+
+def _copy(element):
+    return etree.fromstring(etree.tostring(element))
+
+
+def _size_kib(device):
+    return int(device.findtext('target/size'))
+
+
+def _plugged(device, base):
+    """Return a device as it is in a live domain: with alias and base."""
+    device = _copy(device)
+    slot = device.find('address').get('slot')
+    device.find('address').set('base', hex(base))
+    if device.find('alias') is None:
+        etree.SubElement(device, 'alias', name='dimm' + slot)
+    return device
+
+
+def _find(devices, alias):
+    return [device for device in devices
+            if device.find('alias') is not None and
+            device.find('alias').get('name') == alias]
+
+
+def all_blocks_online(domain, question):
+    """Answer as the agent of a guest that uses all it was given."""
+    if question['execute'] == 'guest-get-memory-block-info':
+        return {'size': BLOCK_MIB * KIB_PER_MIB * 1024}
+    blocks = []
+    for device in domain.live:
+        first = int(device.find('address').get('base'), 16) >> 27
+        count = _size_kib(device) // KIB_PER_MIB // BLOCK_MIB
+        blocks += [{'phys-index': number, 'online': True}
+                   for number in range(first, first + count)]
+    return blocks
+
+
+def no_new_blocks(domain, question):
+    """Answer as the agent of a guest that refuses every new block."""
+    if question['execute'] == 'guest-get-memory-block-info':
+        return {'size': BLOCK_MIB * KIB_PER_MIB * 1024}
+    return [{'phys-index': 0, 'online': True}]
+
+
+def _agent_command(domain, question, timeout, flags):
+    if domain.agent is None:
+        raise libvirt_error(86, 'Guest agent is not responding')
+    return jsonutils.dumps(
+        {'return': domain.agent(domain, jsonutils.loads(question))})
+
+
+class MemoryLibvirtFixture(fixtures.Fixture):
+    """Make Nova's fake libvirt fit for memory devices.
+
+    The hosts' own probe finds out that they can do ``shim``, ``tiny`` and
+    ``existing``, as with Debian's packages.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.shim_directory = self.useFixture(fixtures.TempDir()).path
+        self.domain = type(
+            'Domain', (Domain,), {'shim_directory': self.shim_directory})
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Domain', self.domain))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.VIR_DOMAIN_START_AUTODESTROY', 2))
+        for module in ('guest', 'agent', 'probe'):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova_memhotplug.virt.%s.libvirt' % module, fakelibvirt))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova_memhotplug.virt.guest.libvirt_qemu',
+            types.SimpleNamespace(qemuAgentCommand=_agent_command)))
+
+
+class ApiPasteFixture(fixtures.Fixture):
+    """What an operator does to ``api-paste.ini``: one line is changed.
+
+    :param config: the ``oslo_config`` object to point at the changed copy
+    """
+
+    STOCK = 'nova.api.openstack.compute:APIRouterV21.factory'
+    OURS = 'nova_memhotplug.api.router:APIRouter.factory'
+
+    def __init__(self, config):
+        self._config = config
+
+    def setUp(self):
+        super().setUp()
+        with open(os.path.join(
+                sys.prefix, 'etc', 'nova', 'api-paste.ini')) as stock:
+            before = stock.read()
+        assert before.count(self.STOCK) == 1, 'api-paste.ini has changed'
+        path = os.path.join(
+            self.useFixture(fixtures.TempDir()).path, 'api-paste.ini')
+        with open(path, 'w') as changed:
+            changed.write(before.replace(self.STOCK, self.OURS))
+        self._config.set_override('api_paste_config', path, group='wsgi')
+        self.addCleanup(
+            self._config.clear_override, 'api_paste_config', group='wsgi')
+
+
+class ProcessCachesFixture(fixtures.Fixture):
+    """Forget what a process remembers for its whole life."""
+
+    def setUp(self):
+        super().setUp()
+        for cached in (rpcapi._router, authorization._enforcer,
+                       registry.models):
+            cached.cache_clear()
+            self.addCleanup(cached.cache_clear)
+
+
+class DistributionFixture(fixtures.Fixture):
+    """Install a tiny distribution for the time of a test.
+
+    :param name: its name, also that of its only module
+    :param source: the source of that module
+    :param entry_points: the content of its ``entry_points.txt``
+    """
+
+    def __init__(self, name, source, entry_points):
+        self._name = name
+        self._source = source
+        self._entry_points = entry_points
+
+    def setUp(self):
+        super().setUp()
+        directory = self.useFixture(fixtures.TempDir()).path
+        info = os.path.join(directory, self._name + '-1.0.dist-info')
+        os.mkdir(info)
+        self._write(info, 'METADATA', 'Metadata-Version: 2.1\n'
+                    'Name: %s\nVersion: 1.0\n' % self._name)
+        self._write(info, 'entry_points.txt', self._entry_points)
+        self._write(directory, self._name + '.py', self._source)
+        self.useFixture(fixtures.PythonPathEntry(directory))
+        self.addCleanup(sys.modules.pop, self._name, None)
+        # stevedore remembers what it found in each namespace.
+        self.useFixture(fixtures.MockPatchObject(
+            extension.ExtensionManager, 'ENTRY_POINT_CACHE', {}))
+
+    @staticmethod
+    def _write(directory, name, content):
+        with open(os.path.join(directory, name), 'w') as handle:
+            handle.write(content)

@@ -1,0 +1,525 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What this package uses of Nova without Nova's promise to keep it.
+
+Each failure here says in one sentence what Nova has changed. Semantics that
+need running services are pinned by the other modules of this tier:
+``RESIZE_PREP`` and a restart (``test_compute_restarts_half_way``), what
+``InvalidInput`` does to a build (``test_no_other_host_is_tried``).
+"""
+
+import importlib
+import inspect
+
+import ddt
+from lxml import etree
+from nova.api.openstack import common
+from nova.api.openstack.compute import routes
+from nova.api.openstack import wsgi
+from nova.api.validation.extra_specs import base as extra_specs_base
+from nova.api.validation.extra_specs import validators
+from nova.compute import api as compute_api
+from nova.compute import manager
+from nova.compute import resource_tracker
+from nova.compute import task_states
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from nova import context as nova_context
+from nova import exception
+from nova.objects import fields
+from nova.policies import base as policies_base
+from nova import rpc
+from nova import service
+from nova import test
+from nova.virt import driver as virt_driver
+from nova.virt.libvirt import config as vconfig
+from nova.virt.libvirt import driver
+from nova.virt.libvirt import guest as libvirt_guest
+from oslo_utils.fixture import uuidsentinel as uuids
+import webob.exc
+
+from nova_memhotplug.api import router
+
+#: Callables, and the parameters that this package gives them.
+CALLABLES = (
+    ('nova.virt.libvirt.driver.LibvirtDriver.__init__',
+     'self virtapi read_only'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.init_host', 'self host'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.get_available_resource',
+     'self nodename'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.spawn', 'self context instance'),
+    ('nova.virt.libvirt.driver.LibvirtDriver._get_guest_config',
+     'self instance'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.migrate_disk_and_power_off',
+     'self context instance dest flavor'),
+    ('nova.virt.libvirt.host.Host.get_guest', 'self instance'),
+    ('nova.virt.libvirt.host.Host._wrap_libvirt_proxy', 'self obj'),
+    ('nova.virt.libvirt.guest.Guest.get_power_state', 'self host'),
+    ('nova.virt.libvirt.host.Host.get_connection', 'self'),
+    ('nova.virt.libvirt.host.Host.get_capabilities', 'self'),
+    ('nova.virt.libvirt.guest.Guest.attach_device',
+     'self conf persistent live'),
+    ('nova.virt.libvirt.guest.Guest.get_xml_desc', 'self dump_inactive'),
+    ('nova.virt.libvirt.guest.Guest.is_active', 'self'),
+    ('nova.virt.libvirt.config.LibvirtConfigGuest.add_device', 'self dev'),
+    ('nova.compute.manager.wrap_exception', ''),
+    ('nova.compute.manager.reverts_task_state', 'function'),
+    ('nova.compute.manager.wrap_instance_fault', 'function'),
+    ('nova.compute.manager.ComputeManager._instance_update',
+     'self context instance'),
+    ('nova.compute.utils.wrap_instance_event', 'prefix'),
+    ('nova.compute.utils.EventReporter.__init__', 'self context event_name '
+     'host'),
+    ('nova.compute.resource_tracker.ResourceTracker.disabled',
+     'self nodename'),
+    ('nova.compute.resource_tracker.ResourceTracker._get_usage_dict',
+     'self object_or_dict instance'),
+    ('nova.compute.resource_tracker.ResourceTracker._update_usage',
+     'self usage nodename sign'),
+    ('nova.compute.resource_tracker.ResourceTracker._update',
+     'self context compute_node'),
+    ('nova.compute.api.check_instance_lock', 'function'),
+    ('nova.compute.api.check_instance_host', 'check_is_up'),
+    ('nova.compute.api.check_instance_state', 'vm_state task_state'),
+    ('nova.compute.api.API._check_quota_for_upsize',
+     'context instance current_flavor new_flavor is_bfv is_revert'),
+    ('nova.scheduler.client.report.SchedulerReportClient.'
+     'get_allocs_for_consumer', 'self context consumer'),
+    ('nova.scheduler.client.report.SchedulerReportClient.'
+     'add_resources_to_instance_allocation',
+     'self context consumer_uuid resources'),
+    ('nova.scheduler.client.report.SchedulerReportClient.'
+     'remove_resources_from_instance_allocation',
+     'self context consumer_uuid resources'),
+    ('nova.api.openstack.common.get_instance',
+     'compute_api context instance_id expected_attrs'),
+    ('nova.api.openstack.common.'
+     'raise_http_conflict_for_instance_invalid_state', 'exc action server_id'),
+    ('nova.api.openstack.compute.routes.APIRouterV21.__init__',
+     'self custom_routes'),
+    ('nova.api.openstack.wsgi.Resource.__init__', 'self controller'),
+    ('nova.api.openstack.wsgi.Resource.register_subcontroller_actions',
+     'self sub_controller'),
+    ('nova.api.openstack.wsgi.action', 'name'),
+    ('nova.api.openstack.wsgi.action_peek', 'body'),
+    ('nova.api.openstack.wsgi.response', 'code'),
+    ('nova.api.openstack.wsgi.expected_errors', 'errors'),
+    ('nova.api.validation.schema', 'request_body_schema'),
+    ('nova.api.validation.query_schema', 'request_query_schema'),
+    ('nova.limit.placement._get_enforcer', 'context project_id'),
+    ('nova.limit.utils.use_unified_limits', ''),
+    ('nova.limit.utils.should_enforce', 'exc'),
+    ('nova.objects.quotas.ids_from_instance', 'context instance'),
+    ('nova.objects.ComputeNode.get_by_host_and_nodename',
+     'context host nodename'),
+    ('nova.objects.InstanceAction.action_start',
+     'context instance_uuid action_name want_result'),
+    ('nova.objects.Instance.save', 'self expected_task_state'),
+    ('nova.objects.RequestSpec.get_by_instance_uuid',
+     'context instance_uuid'),
+    ('nova.objects.Flavor.get_by_flavor_id',
+     'context flavor_id read_deleted'),
+    ('nova.objects.InstanceList.get_by_host',
+     'context host expected_attrs'),
+    ('nova.policies.base.list_rules', ''),
+    ('nova.rpc.get_client', 'target serializer'),
+    ('nova.rpc.ClientRouter.client', 'self context'),
+    ('nova.utils.synchronized', 'name'),
+)
+
+#: Exceptions that are raised or caught, and what they are made of.
+EXCEPTIONS = (
+    ('ResizeError', {'reason': 'why'}, 'why'),
+    ('InvalidInput', {'reason': 'why'}, 'why'),
+    ('ComputeResourcesUnavailable', {'reason': 'why'}, 'why'),
+    ('PolicyNotAuthorized', {'action': 'do'}, 'do'),
+    ('AllocationUpdateFailed',
+     {'consumer_uuid': 'it', 'error': 'why'}, 'why'),
+    ('InstanceIsLocked', {'instance_uuid': 'it'}, 'it'),
+    ('InstanceNotFound', {'instance_id': 'it'}, 'it'),
+    ('InstanceNotReady', {'instance_id': 'it'}, 'it'),
+    ('FlavorNotFound', {'flavor_id': 'it'}, 'it'),
+    ('ServiceUnavailable', {}, ''),
+    ('InternalError', {'err': 'why'}, ''),
+    ('RequestSpecNotFound', {'instance_uuid': 'it'}, 'it'),
+    ('OverQuota', {'overs': 'ram'}, ''),
+)
+
+#: Fields of Nova's config objects that are read or set, and their defaults.
+CONFIG_FIELDS = (
+    ('LibvirtConfigGuest', {
+        'memory': 500 * 2 ** 20, 'vcpus': 1, 'cpu': None, 'os_arch': None,
+        'membacking': None, 'max_memory_size': None, 'max_memory_slots': 0}),
+    ('LibvirtConfigGuestCPU', {'numa': None}),
+    ('LibvirtConfigGuestCPUNUMA', {'cells': []}),
+    ('LibvirtConfigGuestCPUNUMACell', {
+        'id': None, 'cpus': None, 'memory': None}),
+    ('LibvirtConfigGuestMemoryBacking', {'hugepages': []}),
+    ('LibvirtConfigGuestMemoryBackingPage', {'size_kb': None}),
+)
+
+
+def find(path):
+    """Find what a dotted path names, wherever the module ends in it."""
+    parts = path.split('.')
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module('.'.join(parts[:end]))
+        except ImportError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part)
+        return found
+    raise AttributeError(path)
+
+
+@ddt.ddt
+class TestSymbols(test.NoDBTestCase):
+
+    def test_callables(self):
+        for path, wanted in CALLABLES:
+            try:
+                signature = inspect.signature(find(path))
+            except AttributeError:
+                self.fail('Nova has no %s any more.' % path)
+            names = list(signature.parameters)
+            takes_any = any(
+                parameter.kind is parameter.VAR_KEYWORD
+                for parameter in signature.parameters.values())
+            for name in wanted.split():
+                # Class methods show no cls; a decorated one shows anything.
+                self.assertTrue(
+                    name in names or takes_any,
+                    'Nova has changed %s: it takes (%s), without %s.' % (
+                        path, ', '.join(names), name))
+
+    @ddt.unpack
+    @ddt.data(*EXCEPTIONS)
+    def test_exceptions(self, name, kwargs, part):
+        cls = getattr(exception, name, None)
+        self.assertIsNotNone(cls, 'nova.exception.%s is gone.' % name)
+        error = cls(**kwargs)
+        self.assertIn(part, error.format_message(),
+                      'nova.exception.%s does not show %s.' % (name, kwargs))
+
+    def test_invalid_state(self):
+        error = exception.InstanceInvalidState(
+            attr='vm_state', instance_uuid='it', state='stopped',
+            method='grow')
+        caught = self.assertRaises(
+            webob.exc.HTTPConflict,
+            common.raise_http_conflict_for_instance_invalid_state,
+            error, 'grow', 'it')
+        self.assertIn('stopped', caught.explanation)
+
+    @ddt.unpack
+    @ddt.data(*CONFIG_FIELDS)
+    def test_config_fields(self, name, defaults):
+        config = getattr(vconfig, name)()
+        for field, default in defaults.items():
+            self.assertTrue(
+                hasattr(config, field),
+                'Nova has changed %s: it has no %s.' % (name, field))
+            self.assertEqual(
+                default, getattr(config, field),
+                'Nova has changed what %s.%s is at first.' % (name, field))
+
+
+class TestLibvirt(test.NoDBTestCase):
+
+    def test_one_seam(self):
+        """Every domain comes from the method that is overridden."""
+        source = inspect.getsource(driver)
+        self.assertEqual(
+            1, source.count('self._get_guest_config('),
+            'Nova calls _get_guest_config from more than one place.')
+        self.assertIn(
+            'self._get_guest_config(',
+            inspect.getsource(driver.LibvirtDriver._get_guest_xml),
+            'Nova does not make domain XML with _get_guest_config.')
+        for method in ('spawn', '_hard_reboot', 'rescue', 'finish_migration',
+                       'finish_revert_migration'):
+            self.assertIn(
+                'self._get_guest_xml(',
+                inspect.getsource(getattr(driver.LibvirtDriver, method)),
+                'LibvirtDriver.%s makes its XML in another way.' % method)
+
+    def test_domain_of_guest(self):
+        domain = object()
+        self.assertIs(
+            domain, libvirt_guest.Guest(domain)._domain,
+            'Guest keeps its virDomain somewhere else.')
+
+    def test_static_traits_is_a_property(self):
+        self.assertIsInstance(
+            inspect.getattr_static(driver.LibvirtDriver, 'static_traits'),
+            property, 'LibvirtDriver.static_traits is no property.')
+
+    def test_name_of_driver(self):
+        with test.mock.patch(
+                'nova.virt.driver.importutils.import_object') as load:
+            load.return_value = test.mock.Mock(virt_driver.ComputeDriver)
+            virt_driver.load_compute_driver(None, 'memhotplug.SomeDriver')
+        self.assertEqual(
+            'nova.virt.memhotplug.SomeDriver', load.call_args[0][0],
+            'Nova does not look for drivers below nova.virt any more.')
+
+    def _guest(self):
+        guest = vconfig.LibvirtConfigGuest()
+        guest.virt_type, guest.uuid, guest.name = 'qemu', uuids.guest, 'one'
+        guest.os_type = 'hvm'
+        return guest
+
+    def test_ceiling_and_empty_cell(self):
+        """How Nova renders what is set."""
+        guest = self._guest()
+        guest.max_memory_size, guest.max_memory_slots = 4096, 8
+        root = guest.format_dom()
+        ceiling = root.find('maxMemory')
+        self.assertIsNotNone(ceiling, 'Nova renders no <maxMemory>.')
+        self.assertEqual(('4096', '8'), (ceiling.text, ceiling.get('slots')))
+
+        cell = vconfig.LibvirtConfigGuestCPUNUMACell()
+        cell.id, cell.memory = 1, 0
+        self.assertEqual(
+            {'id': '1', 'memory': '0'}, dict(cell.format_dom().attrib),
+            'Nova renders a cell without CPUs in another way.')
+
+    def test_device_with_another_element(self):
+        """add_device takes anything that has a format_dom()."""
+        class Emulator(vconfig.LibvirtConfigGuestDevice):
+            def format_dom(self):
+                return etree.Element('emulator')
+
+        guest = self._guest()
+        guest.add_device(Emulator(root_name='emulator'))
+        self.assertEqual(
+            ['emulator'], [e.tag for e in guest.format_dom().find('devices')],
+            'LibvirtConfigGuest renders devices in another way.')
+
+
+class TestCompute(test.NoDBTestCase):
+
+    def test_resize_prep(self):
+        self.assertEqual('resize_prep', task_states.RESIZE_PREP)
+        self.assertIn(task_states.RESIZE_PREP, fields.InstanceTaskState.ALL,
+                      'notifications do not know RESIZE_PREP.')
+        self.assertEqual(
+            'RESIZE', common.status_from_state(
+                vm_states.ACTIVE, task_states.RESIZE_PREP),
+            'a server whose memory grows does not show as RESIZE.')
+        self.assertIn(
+            'RESIZE_PREP', inspect.getsource(
+                manager.ComputeManager._init_instance),
+            'nova-compute does not clear RESIZE_PREP when it starts.')
+
+    def test_manager(self):
+        """The driver finds its manager, its tracker and its client."""
+        compute = test.mock.Mock()
+        self.assertIs(compute, manager.ComputeVirtAPI(compute)._compute,
+                      'ComputeVirtAPI keeps its manager somewhere else.')
+        source = inspect.getsource(manager.ComputeManager.__init__)
+        for name in ('reportclient', 'rt', 'driver'):
+            self.assertIn('self.%s = ' % name, source,
+                          'ComputeManager has no %s.' % name)
+
+    def test_endpoints_are_read_after_init_host(self):
+        source = inspect.getsource(service.Service.start)
+        self.assertLess(
+            source.index('self.manager.init_host('),
+            source.index('additional_endpoints'),
+            'Service.start collects endpoints before init_host.')
+
+    def test_lock_of_an_instance(self):
+        """The name under which Nova itself locks an instance."""
+        self.assertIn(
+            '@utils.synchronized(instance.uuid)',
+            inspect.getsource(manager.ComputeManager.terminate_instance),
+            'nova-compute locks an instance under another name.')
+
+    def test_resource_tracker(self):
+        self.assertEqual(
+            'compute_resources', resource_tracker.COMPUTE_RESOURCE_SEMAPHORE)
+        tracker = resource_tracker.ResourceTracker(
+            'host', test.mock.Mock(), test.mock.Mock())
+        self.assertEqual(({}, set()), (
+            tracker.compute_nodes, tracker.tracked_instances),
+            'ResourceTracker keeps its books somewhere else.')
+        source = inspect.getsource(
+            resource_tracker.ResourceTracker.update_available_resource)
+        self.assertNotIn(
+            'synchronized', source, 'the driver is asked for resources while '
+            'the tracker is locked: the reconciler would wait for itself.')
+
+    def test_errors_that_cross_the_wire(self):
+        self.assertIn('nova.exception', rpc.ALLOWED_EXMODS)
+
+    def _endpoint(self, failure):
+        class Endpoint:
+            host = 'this-host'
+            updates = []
+
+            def _instance_update(self, context, instance, **kwargs):
+                self.updates.append(kwargs)
+
+            @manager.reverts_task_state
+            @compute_utils.wrap_instance_event(prefix='compute')
+            @manager.wrap_instance_fault
+            def grow(self, context, instance, memory_mb):
+                raise failure
+
+        return Endpoint()
+
+    def _grow(self, failure):
+        endpoint = self._endpoint(failure)
+        instance = test.mock.MagicMock(uuid=uuids.instance)
+        instance.__getitem__ = lambda this, name: getattr(this, name)
+        with test.mock.patch.object(
+            compute_utils, 'EventReporter') as reporter, \
+            test.mock.patch.object(
+                compute_utils, 'add_instance_fault_from_exc') as fault:
+            reporter.return_value.__exit__.return_value = False
+            self.assertRaises(
+                type(failure), endpoint.grow,
+                nova_context.get_admin_context(), instance=instance,
+                memory_mb=1)
+        return endpoint, reporter, fault
+
+    def test_decorators_of_the_manager(self):
+        """They work on an object that is no ComputeManager."""
+        failure = exception.ResizeError(reason='why')
+        endpoint, reporter, fault = self._grow(failure)
+        self.assertEqual([{'task_state': None}], endpoint.updates,
+                         'reverts_task_state does not revert.')
+        self.assertEqual(
+            ('compute_grow', 'this-host', uuids.instance),
+            reporter.call_args[0][1:],
+            'wrap_instance_event records something else.')
+        self.assertIs(failure, fault.call_args[0][2],
+                      'wrap_instance_fault records something else.')
+
+    def test_preempted_task(self):
+        """A task state that is somebody else's is left alone."""
+        endpoint, _reporter, _fault = self._grow(
+            exception.UnexpectedDeletingTaskStateError(
+                instance_uuid='it', expected={}, actual={}))
+        self.assertEqual([], endpoint.updates)
+
+
+class TestGuards(test.NoDBTestCase):
+    """The decorators of nova.compute.api on an object of ours."""
+
+    class API:
+        def __init__(self):
+            self.servicegroup_api = test.mock.Mock()
+
+        @compute_api.check_instance_lock
+        @compute_api.check_instance_host()
+        @compute_api.check_instance_state(vm_state=[vm_states.ACTIVE])
+        def grow(self, context, instance):
+            return 'done'
+
+        @compute_api.check_instance_host(check_is_up=True)
+        def ask(self, context, instance):
+            return 'done'
+
+    def setUp(self):
+        super().setUp()
+        self.api = self.API()
+        self.user = nova_context.RequestContext('user', 'project')
+        self.one = test.mock.Mock(
+            uuid=uuids.one, locked=False, host='host', task_state=None,
+            vm_state=vm_states.ACTIVE, launched_at='then')
+
+    def test_allowed(self):
+        self.assertEqual('done', self.api.grow(self.user, self.one))
+
+    def test_locked(self):
+        self.one.locked = True
+        self.assertRaises(exception.InstanceIsLocked,
+                          self.api.grow, self.user, self.one)
+        self.assertEqual('done', self.api.grow(
+            nova_context.get_admin_context(), self.one))
+
+    def test_busy(self):
+        self.one.task_state = task_states.RESIZE_PREP
+        self.assertRaises(exception.InstanceInvalidState,
+                          self.api.grow, self.user, self.one)
+
+    def test_not_active(self):
+        self.one.vm_state = vm_states.PAUSED
+        self.assertRaises(exception.InstanceInvalidState,
+                          self.api.grow, self.user, self.one)
+
+    def test_without_host(self):
+        self.one.host = None
+        self.assertRaises(exception.InstanceNotReady,
+                          self.api.grow, self.user, self.one)
+
+    def test_host_down(self):
+        self.api.servicegroup_api.service_is_up.return_value = False
+        self.one.services = [test.mock.Mock(binary='nova-compute')]
+        self.assertRaises(exception.ServiceUnavailable,
+                          self.api.ask, self.user, self.one)
+
+
+class TestApi(test.NoDBTestCase):
+
+    def test_actions_share_one_resource(self):
+        """One registration covers both URL forms."""
+        mapper = routes.APIRouterV21().map
+        actions = [route for route in mapper.matchlist
+                   if route.routepath.endswith(router.ACTION_ROUTE)]
+        self.assertEqual(
+            2, len(actions), 'server actions have other URLs: %s' % [
+                route.routepath for route in actions])
+        (resource,) = {route.defaults['controller'] for route in actions}
+        self.assertIsInstance(resource, wsgi.Resource)
+        self.assertIn('reboot', resource.wsgi_actions)
+        self.assertNotIn('resizeMemory', resource.wsgi_actions,
+                         'Nova itself has an action resizeMemory now.')
+
+    def test_nova_has_no_such_path(self):
+        paths = [path for path, _methods in routes.ROUTE_LIST]
+        for path, _methods in router.ROUTES:
+            self.assertNotIn(path, paths)
+
+    def test_ours(self):
+        mapper = router.APIRouter().map
+        for prefix in ('', '/' + uuids.project.replace('-', '')):
+            for method, path in (('GET', 'os-memory'), ('POST', 'action')):
+                match = mapper.match(
+                    '%s/servers/%s/%s' % (prefix, uuids.server, path),
+                    environ={'REQUEST_METHOD': method})
+                self.assertIsNotNone(match, (prefix, path))
+
+    def test_personas(self):
+        names = {rule.name for rule in policies_base.list_rules()}
+        for name in ('project_reader_or_admin', 'project_member_or_admin'):
+            self.assertIn(name, names, 'Nova has no rule %s.' % name)
+
+    def test_extra_spec_validator(self):
+        validator = extra_specs_base.ExtraSpecValidator(
+            name='memhotplug:slots', description='some',
+            value={'type': int, 'min': 1, 'max': 255, 'description': 'some'})
+        validator.validate('memhotplug:slots', '255')
+        self.assertRaises(exception.ValidationError, validator.validate,
+                          'memhotplug:slots', '256')
+
+    def test_namespace_of_validators(self):
+        self.assertIn(
+            "'nova.api.extra_spec_validators'",
+            inspect.getsource(validators.load_validators),
+            'Nova looks for extra spec validators in another namespace.')
+        self.assertIn('memhotplug:slots', validators.VALIDATORS,
+                      'the plugin is not installed, or not found by Nova.')

@@ -1,0 +1,36 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import testtools
+
+from nova_memhotplug.core import errors
+
+
+def _all(kind=errors.MemoryHotplugError):
+    for child in kind.__subclasses__():
+        yield child
+        yield from _all(child)
+
+
+class ErrorsTest(testtools.TestCase):
+
+    def test_codes_are_unique_and_found(self):
+        kinds = list(_all())
+        self.assertEqual(len(kinds), len({kind.code for kind in kinds}))
+        for kind in kinds:
+            self.assertIs(kind, errors.by_code(kind.code))
+        self.assertIsNone(errors.by_code('nonsense'))
+
+    def test_facts_are_attributes(self):
+        exc = errors.AboveCeiling(wanted_mb=5, max_mb=4)
+        self.assertEqual((5, 4), (exc.wanted_mb, exc.max_mb))
+        self.assertRaises(AttributeError, getattr, exc, 'used')
