@@ -17,13 +17,12 @@ import time
 
 from osc_lib import exceptions
 
-#: Events of an instance action, and what they say, are shown to the owner
-#: of the server from this microversion on.
-EVENTS_MICROVERSION = '2.84'
-
 POLL_INTERVAL = 1
+#: How often to look for the record of how a resize ended. It is written a
+#: moment after the task is over, and never if the host's service has crashed.
+RECORD_POLLS = 5
 
-#: What the API answered to a resize, and the id to follow it by.
+#: What the API answered to a resize, and the id to find its outcome by.
 Accepted = collections.namedtuple('Accepted', 'memory request_id')
 
 
@@ -91,54 +90,78 @@ class MemoryClient:
         :param memory_mb: the wanted total in MiB
         :returns: an Accepted
         """
+        return self._resize({'memory_mb': memory_mb})
+
+    def resize_to_flavor(self, flavor):
+        """Ask for the memory of a flavor, and the flavor.
+
+        :param flavor: name or ID
+        :returns: an Accepted
+        :raises: the SDK's NotFoundException or DuplicateResource
+        """
+        found = self._compute.find_flavor(flavor, ignore_missing=False)
+        return self._resize({'flavorRef': found.id})
+
+    def _resize(self, wanted):
         response = self._compute.post(
             '/servers/%s/action' % self.server_id,
-            json={'resizeMemory': {'memory_mb': memory_mb}})
+            json={'resizeMemory': wanted})
         memory = _json_or_error(response)['memory']
         return Accepted(
             memory, response.headers.get('x-openstack-request-id'))
 
-    def wait(self, request_id, timeout):
-        """Wait until the resize of one request is over.
+    def wait(self, accepted, timeout):
+        """Wait until a resize is over.
 
-        :param request_id: of the request that was accepted
+        :param accepted: what ``resize`` returned
         :param timeout: seconds
         :returns: the ``memory`` object of the API
         :raises: CommandError when the resize failed or takes too long
         """
         deadline = time.monotonic() + timeout
-        while not self._is_over(request_id):
+        while self._task_state() is not None:
             if time.monotonic() >= deadline:
                 raise exceptions.CommandError(
                     'The resize is not over after %d seconds; it goes on. '
                     'See: openstack server event show %s %s' % (
-                        timeout, self.server_id, request_id))
+                        timeout, self.server_id, accepted.request_id))
             time.sleep(POLL_INTERVAL)
-        return self.show()
+        memory = self._recorded(accepted.request_id)
+        _check_outcome(memory, accepted)
+        return memory
 
-    def _is_over(self, request_id):
-        action = self._get(
-            '/os-instance-actions/%s' % request_id,
-            microversion=EVENTS_MICROVERSION)['instanceAction']
-        events = action.get('events') or []
-        if action.get('message') or any(
-                event.get('result') == 'Error' for event in events):
-            raise exceptions.CommandError(self._failure(events))
-        if not events or any(not e.get('finish_time') for e in events):
-            return False
-        server = self._get('')['server']
-        return server.get('OS-EXT-STS:task_state') is None
+    def _task_state(self):
+        return self._get('')['server'].get('OS-EXT-STS:task_state')
 
-    def _failure(self, events):
-        """Word a failed resize, as exactly as this user may know it."""
-        memory = self.show()
-        last = memory.get('last_resize') or {}
-        reasons = [event['details'] for event in events
-                   if event.get('details')]
-        if last.get('status') == 'failed' and last.get('message'):
-            reasons.insert(0, last['message'])
-        if not reasons:
-            reasons = ['an administrator can see why in the details of the '
-                       'event']
-        return 'The resize failed: %s. The server has %s MiB.' % (
-            reasons[0].rstrip('.'), memory['current_mb'])
+    def _recorded(self, request_id):
+        """Show the memory, with the outcome of a request if it is known."""
+        for _ in range(RECORD_POLLS):
+            memory = self.show()
+            if _outcome(memory, request_id).get('status') != 'running':
+                break
+            time.sleep(POLL_INTERVAL)
+        return memory
+
+
+def _outcome(memory, request_id):
+    """Find what became of a request.
+
+    :returns: ``last_resize`` of the API; empty if that is another request
+    """
+    last = memory.get('last_resize') or {}
+    return last if last.get('request_id') == request_id else {}
+
+
+def _check_outcome(memory, accepted):
+    """Check that a server got what was accepted.
+
+    :raises: CommandError with the sentence of the API if it did not
+    """
+    outcome = _outcome(memory, accepted.request_id)
+    if (outcome.get('status') != 'failed' and
+            memory['current_mb'] >= accepted.memory['memory_mb']):
+        return
+    reason = outcome.get('message') or 'it is not on record why'
+    raise exceptions.CommandError(
+        'The resize failed: %s. The server has %s MiB.' % (
+            reason.rstrip('.'), memory['current_mb']))

@@ -56,14 +56,11 @@ class GuestColumn(columns.FormattableColumn):
 
 
 class OutcomeColumn(columns.FormattableColumn):
-    """How the last resize ended."""
-
-    WORDS = {'attached': 'attached, not confirmed'}
+    """How the last resize ended: running, done or failed, and why."""
 
     def human_readable(self):
         last = self._value or {}
-        words = [self.WORDS.get(last.get('status'), last.get('status')),
-                 last.get('message')]
+        words = [last.get('status'), last.get('message')]
         return ': '.join(word for word in words if word)
 
 
@@ -72,7 +69,7 @@ def _device_line(device):
 
     :param device: a mapping; a planned device has no slot and no address
     :returns: for example
-        ``dimm0: 512 MiB dimm on node 1, slot 0, at 0x100000000``
+        ``ua-memhotplug-0: 512 MiB dimm on node 1, slot 0, at 0x100000000``
     """
     line = '%s MiB %s on node %s' % (
         device.get('size_mb'), device.get('model'), device.get('node'))

@@ -108,7 +108,7 @@ class PlanServerMemory(_MemoryCommand):
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
-        _add_size(parser)
+        _add_size(parser, required=True)
         return parser
 
     def take_action(self, parsed_args):
@@ -123,7 +123,12 @@ class SetServerMemory(_MemoryCommand):
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
-        _add_size(parser)
+        wanted = parser.add_mutually_exclusive_group(required=True)
+        _add_size(wanted)
+        wanted.add_argument(
+            '--flavor', metavar='<flavor>',
+            help='Flavor to change to (name or ID); it may differ from the '
+                 "server's own in memory only")
         parser.add_argument(
             '--wait', action='store_true',
             help='Wait until the resize is over and show what the server '
@@ -136,11 +141,10 @@ class SetServerMemory(_MemoryCommand):
 
     def take_action(self, parsed_args):
         memory_client = self._client(parsed_args)
-        accepted = memory_client.resize(
-            self._total(memory_client, parsed_args.size))
+        accepted = self._resize(memory_client, parsed_args)
         if not (parsed_args.wait and accepted.memory.get('changed')):
             return self._columns(accepted.memory)
-        after = memory_client.wait(accepted.request_id, parsed_args.timeout)
+        after = memory_client.wait(accepted, parsed_args.timeout)
         return self._columns({
             'memory_mb': after['requested_mb'],
             'current_mb': after['current_mb'],
@@ -150,8 +154,14 @@ class SetServerMemory(_MemoryCommand):
             'message': OUTCOMES[(after.get('guest') or {}).get('confirmed')],
         })
 
+    def _resize(self, memory_client, parsed_args):
+        if parsed_args.flavor is not None:
+            return memory_client.resize_to_flavor(parsed_args.flavor)
+        return memory_client.resize(
+            self._total(memory_client, parsed_args.size))
 
-def _add_size(parser):
+
+def _add_size(parser, **kwargs):
     parser.add_argument(
-        '--size', metavar='<size>', type=parse_size, required=True,
+        '--size', metavar='<size>', type=parse_size, **kwargs,
         help='Wanted total in MiB, or +<MiB> to add to the present total')

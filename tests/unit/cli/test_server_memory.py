@@ -13,6 +13,8 @@
 """The commands against a compute proxy that answers what a test says."""
 
 import argparse
+import contextlib
+import io
 import json
 from unittest import mock
 
@@ -27,9 +29,10 @@ from nova_memhotplug.cli import server_memory
 
 ID = '5a7b1c1e-6f0a-4c1c-8a50-0f2d0e5ac8f1'
 REQUEST_ID = 'req-3d4f4a55-3b2b-4c52-9a9b-1b1f2f2b9c11'
+FLAVOR_ID = '9f2b6a0c-2a7e-4f25-8c39-0d3f0a7c1e44'
 
-DEVICE = {'model': 'dimm', 'alias': 'dimm0', 'slot': 0, 'node': 1,
-          'size_mb': 512, 'address': '0x100000000'}
+DEVICE = {'model': 'dimm', 'alias': 'ua-memhotplug-0', 'slot': 0,
+          'node': 1, 'size_mb': 512, 'address': '0x100000000'}
 PLANNED = {'model': 'dimm', 'node': 1, 'size_mb': 512}
 MEMORY = {
     'boot_mb': 512, 'current_mb': 1024, 'requested_mb': 1024,
@@ -38,7 +41,8 @@ MEMORY = {
     'devices': [DEVICE], 'zero_node': 1, 'strategy': 'shim',
     'guest': {'agent': True, 'online_mb': 1024, 'confirmed': True},
     'can_grow': True, 'reasons': [],
-    'last_resize': {'status': 'confirmed', 'message': None},
+    'last_resize': {'request_id': REQUEST_ID, 'status': 'done',
+                    'message': None},
 }
 ACCEPTED = {'memory_mb': 1024, 'current_mb': 512, 'changed': True,
             'devices': [PLANNED], 'message': 'The memory is being added.'}
@@ -73,20 +77,23 @@ class FakeCompute:
                 'No Server found for %s' % name_or_id)
         return mock.Mock(id=ID)
 
+    def find_flavor(self, name_or_id, ignore_missing):
+        assert ignore_missing is False
+        if name_or_id != 'larger':
+            raise sdk_exceptions.NotFoundException(
+                'No Flavor found for %s' % name_or_id)
+        return mock.Mock(id=FLAVOR_ID)
+
     def _next(self, name):
         answers = self.answers[name]
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    def get(self, path, params=None, microversion=None):
+    def get(self, path, params=None):
         self.requests.append(('GET', path, params))
         if path == '/servers/%s/os-memory' % ID:
             return self._next('memory')
-        if path == '/servers/%s' % ID:
-            return self._next('server')
-        assert path == '/servers/%s/os-instance-actions/%s' % (
-            ID, REQUEST_ID), path
-        assert microversion == '2.84'
-        return self._next('action')
+        assert path == '/servers/%s' % ID, path
+        return self._next('server')
 
     def post(self, path, json):
         assert path == '/servers/%s/action' % ID
@@ -103,15 +110,9 @@ def accepted(**changes):
                   **{'x-openstack-request-id': REQUEST_ID})
 
 
-def action(*events, message=None):
-    return answer(200, {'instanceAction': {
-        'action': 'resizeMemory', 'request_id': REQUEST_ID,
-        'message': message, 'events': list(events)}})
-
-
-def event(result=None, **more):
-    return dict({'event': 'compute_resize_memory', 'result': result,
-                 'finish_time': '2026-11-23' if result else None}, **more)
+def last(status, message=None, request_id=REQUEST_ID):
+    """What the API says of the last resize."""
+    return {'request_id': request_id, 'status': status, 'message': message}
 
 
 def server(task_state=None):
@@ -150,16 +151,17 @@ class ShowTestCase(CommandTestCase):
     def test_human_readable(self):
         shown = self.show(FakeCompute(memory=[memory(
             reasons=[{'code': 'slots', 'message': 'All 8 slots are used.'}],
-            last_resize={'status': 'attached', 'message': None})]))
+            last_resize=last('failed', 'The host is full.'))]))
         words = {key: value.human_readable() for key, value in shown.items()
                  if hasattr(value, 'human_readable')}
         self.assertEqual(
-            'dimm0: 512 MiB dimm on node 1, slot 0, at 0x100000000',
+            'ua-memhotplug-0: 512 MiB dimm on node 1, slot 0, '
+            'at 0x100000000',
             words['devices'])
         self.assertEqual('1 of 8 used', words['slots'])
         self.assertEqual('1024 MiB online, all of it confirmed',
                          words['guest'])
-        self.assertEqual('attached, not confirmed', words['last_resize'])
+        self.assertEqual('failed: The host is full.', words['last_resize'])
         self.assertEqual('All 8 slots are used.', words['reasons'])
 
     def test_guest(self):
@@ -263,69 +265,107 @@ class SetTestCase(CommandTestCase):
                                 '--size', '1000')
         self.assertEqual('1000 is no multiple. (HTTP %d)' % status, str(exc))
 
+    def test_flavor(self):
+        compute = FakeCompute(resize=[accepted()])
+        after = self.set(compute, '--flavor', 'larger')
+        self.assertEqual([('POST', '/servers/%s/action' % ID,
+                           {'resizeMemory': {'flavorRef': FLAVOR_ID}})],
+                         compute.requests)
+        self.assertIs(True, after['changed'])
+
+    def test_no_such_flavor(self):
+        compute = FakeCompute()
+        self.assertRaises(sdk_exceptions.NotFoundException, self.set,
+                          compute, '--flavor', 'other')
+        self.assertEqual([], compute.requests)
+
+    @ddt.data((), ('--flavor', 'larger', '--size', '1024'))
+    def test_size_or_flavor(self, argv):
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            self.assertRaises(SystemExit, self.set, FakeCompute(), *argv)
+        self.assertIn('--flavor', errors.getvalue())
+
+    def wait(self, compute, *argv):
+        return self.set(compute, '--size', '1024', '--wait', *argv)
+
+    def assert_failed(self, sentence, compute, *argv):
+        exc = self.assertRaises(
+            exceptions.CommandError, self.wait, compute, *argv)
+        self.assertEqual(sentence, str(exc))
+
     def test_wait(self):
         compute = FakeCompute(
             resize=[accepted()], memory=[memory()],
-            action=[action(), action(event()), action(event('Success'))],
-            server=[server('resize_prep'), server()])
-        after = self.set(compute, '--size', '1024', '--wait')
+            server=[server('resize_prep'), server('resize_prep'), server()])
+        after = self.wait(compute)
         self.assertEqual(1024, after['memory_mb'])
         self.assertEqual(1024, after['current_mb'])
         self.assertEqual('confirmed by the guest', after['message'])
-        self.assertEqual(3, self.sleep.call_count)
+        self.assertEqual(2, self.sleep.call_count)
+
+    def test_wait_for_a_flavor(self):
+        compute = FakeCompute(
+            resize=[accepted()], memory=[memory()], server=[server()])
+        after = self.set(compute, '--flavor', 'larger', '--wait')
+        self.assertEqual(1024, after['current_mb'])
 
     def test_wait_without_an_agent(self):
         compute = FakeCompute(
-            resize=[accepted()], action=[action(event('Success'))],
-            server=[server()], memory=[memory(guest={
+            resize=[accepted()], server=[server()], memory=[memory(guest={
                 'agent': False, 'online_mb': None, 'confirmed': None})])
-        after = self.set(compute, '--size', '1024', '--wait')
-        self.assertEqual('attached, not confirmed', after['message'])
+        self.assertEqual('attached, not confirmed',
+                         self.wait(compute)['message'])
 
     def test_wait_for_a_repeated_request(self):
         compute = FakeCompute(resize=[accepted(changed=False)])
-        after = self.set(compute, '--size', '1024', '--wait')
-        self.assertIs(False, after['changed'])
+        self.assertIs(False, self.wait(compute)['changed'])
 
-    def test_wait_shows_what_the_api_knows_of_a_failure(self):
-        compute = FakeCompute(
-            resize=[accepted()],
-            action=[action(event('Error', details='short'),
-                           message='Error')],
-            memory=[memory(last_resize={
-                'status': 'failed', 'message': 'The guest refused it.'})])
-        exc = self.assertRaises(exceptions.CommandError, self.set, compute,
-                                '--size', '1024', '--wait')
-        self.assertEqual('The resize failed: The guest refused it. '
-                         'The server has 1024 MiB.', str(exc))
+    @ddt.data('The host is full.', 'The host is full')
+    def test_wait_shows_why_it_failed(self, message):
+        self.assert_failed(
+            'The resize failed: The host is full. The server has 512 MiB.',
+            FakeCompute(resize=[accepted()], server=[server()],
+                        memory=[memory(current_mb=512, last_resize=last(
+                            'failed', message))]))
 
-    def test_wait_shows_the_details_of_the_event(self):
-        compute = FakeCompute(
-            resize=[accepted()], memory=[memory(last_resize=None)],
-            action=[action(event('Error', details='No valid host'),
-                           message='Error')])
-        exc = self.assertRaises(exceptions.CommandError, self.set, compute,
-                                '--size', '1024', '--wait')
-        self.assertEqual('The resize failed: No valid host. '
-                         'The server has 1024 MiB.', str(exc))
+    def test_wait_for_a_failure_that_left_the_memory(self):
+        self.assert_failed(
+            'The resize failed: The database is away. '
+            'The server has 1024 MiB.',
+            FakeCompute(resize=[accepted()], server=[server()],
+                        memory=[memory(last_resize=last(
+                            'failed', 'The database is away.'))]))
 
-    def test_wait_with_a_failure_that_says_nothing(self):
+    def test_wait_for_the_record(self):
+        """The outcome is written a moment after the task is over."""
         compute = FakeCompute(
-            resize=[accepted()], memory=[memory(last_resize=None)],
-            action=[action(message='Error')])
-        exc = self.assertRaises(exceptions.CommandError, self.set, compute,
-                                '--size', '1024', '--wait')
-        self.assertEqual(
-            'The resize failed: an administrator can see why in the details '
-            'of the event. The server has 1024 MiB.', str(exc))
+            resize=[accepted()], server=[server()], memory=[
+                memory(last_resize=last('running')), memory()])
+        self.assertEqual(1024, self.wait(compute)['current_mb'])
+        self.assertEqual(1, self.sleep.call_count)
+
+    @ddt.data(None, last('running'), last('done', request_id='req-other'),
+              last('failed', 'Another one failed.', 'req-other'))
+    def test_wait_without_a_record(self, outcome):
+        """What the server has decides; other requests do not matter."""
+        def compute(current_mb):
+            return FakeCompute(
+                resize=[accepted()], server=[server()], memory=[memory(
+                    current_mb=current_mb, last_resize=outcome)])
+
+        self.assertEqual(1024, self.wait(compute(1024))['current_mb'])
+        self.assert_failed(
+            'The resize failed: it is not on record why. '
+            'The server has 512 MiB.', compute(512))
 
     def test_wait_takes_too_long(self):
-        compute = FakeCompute(resize=[accepted()], action=[action(event())])
+        compute = FakeCompute(
+            resize=[accepted()], server=[server('resize_prep')])
         with mock.patch.object(client.time, 'monotonic',
                                side_effect=[0, 1, 2, 8]):
             exc = self.assertRaises(
-                exceptions.CommandError, self.set, compute, '--size',
-                '1024', '--wait', '--timeout', '7')
+                exceptions.CommandError, self.wait, compute,
+                '--timeout', '7')
         self.assertIn('after 7 seconds', str(exc))
         self.assertIn(REQUEST_ID, str(exc))
 
