@@ -16,6 +16,12 @@
 
 sandbox=$(dirname "$(dirname "$(readlink -f "$0")")")/sandbox/sandbox
 
+# The sandbox installs everything but what it is written in.
+if ! [ -x /usr/bin/python3 ] || ! command -v git > /dev/null; then
+    apt-get -q update &&
+        apt-get -q install -y --no-install-recommends python3 git || exit
+fi
+
 "$sandbox" up || exit
 "$sandbox" demo
 result=$?
