@@ -15,8 +15,10 @@
 # Run the tests on Debian 12, and install what they need.
 #
 #   tools/test.sh [unit|functional|live|style|all] [FILTER...]
+#   tools/test.sh faults [--rounds N] [--seed S]
 #
-# FILTER is a regular expression of test names, handed to stestr. Every tier
+# FILTER is a regular expression of test names, handed to stestr. The tier
+# faults breaks the services of the sandbox and is not part of all. Every tier
 # ends with a line "N passed, N failed". Everything is kept below
 # SANDBOX_STATE (by default .sandbox in the checkout). Root is needed only to
 # install packages of Debian that are missing, and by the live tests.
@@ -39,6 +41,7 @@ export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
 
 usage() {
     echo "usage: $0 [unit|functional|live|style|all] [FILTER...]" >&2
+    echo "       $0 faults [--rounds N] [--seed S]" >&2
     exit 2
 }
 
@@ -196,13 +199,16 @@ tier_functional() {
     run_stestr functional '' "$@"
 }
 
-tier_live() {
-    local rc=0 status
+# in_sandbox "UP OPTIONS" COMMAND...: run a command while the sandbox is up.
+in_sandbox() {
+    local rc=0 status options=$1
+    shift
     # It fails when not all of it runs, as after a crash: still not ours.
     status=$(sandbox/sandbox status 2>/dev/null) || true
     [[ $status == *' pid '* ]] || SANDBOX_IS_OURS=1
-    if watched sandbox/sandbox up; then
-        run_stestr live --serial "$@" || rc=1
+    # shellcheck disable=SC2086 # options are words
+    if watched sandbox/sandbox up $options; then
+        "$@" || rc=1
     else
         rc=1
         report 0 1 || true
@@ -212,6 +218,14 @@ tier_live() {
         SANDBOX_IS_OURS=
     fi
     return "$rc"
+}
+
+tier_live() {
+    in_sandbox '' run_stestr live --serial "$@"
+}
+
+tier_faults() {
+    in_sandbox '--computes 1' watched python -m tests.faults "$@"
 }
 
 # Style
@@ -295,7 +309,7 @@ main() {
     local tiers=("${1:-all}") rc=0
     case ${tiers[0]} in
         all) tiers=(style unit functional live) ;;
-        unit|functional|live|style) ;;
+        unit|functional|live|style|faults) ;;
         *) usage ;;
     esac
     [[ $# == 0 ]] || shift

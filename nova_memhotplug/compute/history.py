@@ -20,6 +20,7 @@ that others can be told what concerns them.
 import re
 
 from nova import objects
+from oslo_utils import timeutils
 
 from nova_memhotplug.core import errors
 
@@ -31,6 +32,9 @@ _EVENT = 'compute_resize_memory'
 #: What Nova makes of a ResizeError with a packed sentence. It keeps the first
 #: 255 characters, so the code comes first.
 _PACKED = re.compile(r'[^\[]*\[(?P<code>\w+)\] (?P<sentence>.*)', re.DOTALL)
+#: Seconds. The end of a resize is recorded a moment after its task state is
+#: gone.
+_GRACE = 60
 _UNKNOWN = 'The memory could not be added.'
 
 
@@ -64,8 +68,10 @@ def _describe(context, instance, action):
     events = objects.InstanceActionEventList.get_by_action(
         context, action.id)
     event = next((one for one in events if one.event == _EVENT), None)
-    status = 'running' if instance.task_state else 'interrupted'
-    message = None
+    status, message = 'running', None
+    if (instance.task_state is None and
+            timeutils.is_older_than(action.start_time, _GRACE)):
+        status = 'interrupted'
     if event is not None and event.result == 'Success':
         status = 'done'
     elif event is not None and event.result:
