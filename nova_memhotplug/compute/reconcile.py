@@ -181,6 +181,7 @@ class Reconciler:
         except exception.InstanceNotFound:
             return instance.flavor.memory_mb
         if not memory.is_running():
+            # It starts with what the flavor says.
             return instance.flavor.memory_mb
         memory.forget_gone()
         guest = memory.read()

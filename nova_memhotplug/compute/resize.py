@@ -78,6 +78,7 @@ class MemoryResize:
                 self._memory.apply(change)
             pause_points.reach(pause_points.AFTER_ATTACH)
             confirm.confirm(self._memory, before, self._instance)
+            self._check_alive()
             pause_points.reach(pause_points.BEFORE_COMMIT)
             self._books.commit(
                 self._context, self._instance, wanted_mb, flavor)
@@ -90,6 +91,11 @@ class MemoryResize:
         LOG.info('Memory grown from %(present)d to %(wanted)d MiB.',
                  {'present': plan.present_mb, 'wanted': wanted_mb},
                  instance=self._instance)
+
+    def _check_alive(self):
+        """Check that there is a guest that has the memory (design T7)."""
+        if not self._memory.is_running():
+            raise errors.GuestOff()
 
     def _plan(self, wanted_mb: int) -> planner.Plan:
         seen = observe.observe(self._driver, self._instance)

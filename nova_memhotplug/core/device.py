@@ -17,6 +17,7 @@ devices").
 """
 
 import dataclasses
+import secrets
 
 from lxml import etree
 
@@ -73,6 +74,17 @@ class MemoryDevice:
     def is_ours(self) -> bool:
         """Whether this package has attached it."""
         return (self.alias or '').startswith(ALIAS_PREFIX)
+
+
+def new_alias() -> str:
+    """Name a device that is to be attached.
+
+    No name is used twice: when libvirtd dies between the two steps of an
+    attachment, QEMU keeps the backend of that name for the life of the guest.
+
+    :returns: an alias
+    """
+    return ALIAS_PREFIX + secrets.token_hex(4)
 
 
 def size_kib(element: etree._Element) -> int:

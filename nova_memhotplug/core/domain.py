@@ -15,7 +15,6 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
-import itertools
 
 from lxml import etree
 
@@ -104,13 +103,6 @@ class GuestMemory:
         """RAM that somebody plugged by other means, in MiB."""
         return sum(dev.size_mb for dev in self.devices
                    if dev.is_ram and not dev.is_ours)
-
-    def new_alias(self) -> str:
-        """Name a device that is to be attached."""
-        taken = {dev.alias for dev in self.devices}
-        names = (device.ALIAS_PREFIX + str(number)
-                 for number in itertools.count())
-        return next(name for name in names if name not in taken)
 
     @property
     def target_node(self) -> int | None:

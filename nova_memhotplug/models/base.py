@@ -48,7 +48,7 @@ class MemoryModel(abc.ABC):
         """Say how to add memory to a running guest.
 
         Alignment and ceiling have been checked. Nothing is touched here. A
-        device to attach has an alias from ``guest.new_alias()``.
+        device to attach has an alias from ``core.device.new_alias()``.
 
         :param guest: what the guest has
         :param delta_mb: RAM to add, in MiB, a whole number of memory blocks

@@ -50,7 +50,7 @@ class DimmModel(base.MemoryModel):
             raise errors.NoFreeSlot(used=guest.used_slots, total=guest.slots)
         dimm = device.MemoryDevice(
             model=device.DIMM, size_mb=delta_mb, node=node,
-            alias=guest.new_alias())
+            alias=device.new_alias())
         xml = etree.tostring(device.build(dimm), encoding='unicode')
         return (planner.Change(device=dimm, xml=xml),)
 

@@ -19,6 +19,7 @@ from nova.compute import power_state
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import host as libvirt_host
 from oslo_utils import importutils
+import tenacity
 
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
@@ -29,6 +30,12 @@ from nova_memhotplug.virt import config
 
 libvirt = importutils.try_import('libvirt')
 libvirt_qemu = importutils.try_import('libvirt_qemu')
+
+#: Seconds that a guest has to let go of a device, as libvirt itself waits
+#: (src/qemu/qemu_hotplug.c, qemuDomainRemoveDeviceWaitTime), and between two
+#: looks.
+DETACH_TIMEOUT = 5
+DETACH_INTERVAL = 0.2
 
 
 @contextlib.contextmanager
@@ -108,8 +115,8 @@ class GuestMemory:
     def take_back(self, aliases: set[str]) -> None:
         """Ask the guest to let go of devices.
 
-        libvirt reports success when the guest just does not answer, so the
-        live domain is looked at before the persistent one is changed
+        libvirt reports success before the guest has answered, so the live
+        domain is looked at before the persistent one is changed
         (facts-qemu-libvirt.md, section 6).
 
         :param aliases: names of devices of the live domain
@@ -119,10 +126,25 @@ class GuestMemory:
             with _refusals():
                 self._guest._domain.detachDeviceAlias(
                     alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-            if alias in self.aliases():
-                raise errors.HypervisorRefused(
-                    reason='the guest keeps %s' % alias)
+        kept = self._wait_gone(aliases)
+        if kept:
+            raise errors.HypervisorRefused(
+                reason='the guest keeps %s' % ', '.join(sorted(kept)))
         self.forget_gone()
+
+    def _wait_gone(self, aliases: set[str]) -> set[str]:
+        """Give the guest time to let go of devices.
+
+        libvirt does not wait when a device is detached by its alias.
+
+        :returns: the aliases of the devices that it still has
+        """
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_delay(DETACH_TIMEOUT),
+            wait=tenacity.wait_fixed(DETACH_INTERVAL),
+            retry=tenacity.retry_if_result(bool),
+            retry_error_callback=lambda state: state.outcome.result())(
+                lambda: aliases & self.aliases())
 
     def forget_gone(self) -> None:
         """Take what the guest has let go of out of the persistent domain.

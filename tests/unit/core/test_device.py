@@ -75,6 +75,13 @@ class DeviceTest(testtools.TestCase):
         self.assertRaises(
             errors.UnreadableDomain, device.read, etree.fromstring(xml))
 
+    def test_no_alias_is_used_twice(self):
+        aliases = {device.new_alias() for _ in range(100)}
+        self.assertEqual(100, len(aliases))
+        for alias in aliases:
+            self.assertTrue(device.MemoryDevice(
+                'dimm', 128, 1, alias=alias).is_ours)
+
     @ddt.data(('dimm', True), ('virtio-mem', True), ('nvdimm', False),
               ('virtio-pmem', False), ('sgx-epc', False))
     @ddt.unpack

@@ -28,12 +28,14 @@ class DimmTest(testtools.TestCase):
 
     def test_one_dimm_for_all(self):
         (change,) = self.model.grow(test_planner.GUEST, 3584, 1)
+        alias = change.device.alias
+        self.assertTrue(change.device.is_ours)
         self.assertEqual(device.MemoryDevice(
-            'dimm', 3584, 1, alias='ua-memhotplug-0'), change.device)
+            'dimm', 3584, 1, alias=alias), change.device)
         self.assertFalse(change.update)
         self.assertEqual(
             '<memory model="dimm"><target><size unit="KiB">3670016</size>'
-            '<node>1</node></target><alias name="ua-memhotplug-0"/></memory>',
+            '<node>1</node></target><alias name="%s"/></memory>' % alias,
             change.xml)
 
     def test_slots_used_up(self):

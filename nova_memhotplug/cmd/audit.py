@@ -1,0 +1,158 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What an audit compares and does about it.
+
+Nova, placement and the hosts are on the other side of a census
+(``cmd.census``), so that all of this can be tested without them.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+import enum
+import typing as ty
+
+from nova_memhotplug.core import accounting
+
+
+class Code(enum.IntEnum):
+    """The exit codes."""
+
+    CLEAN = 0
+    DIFFERENT = 1
+    FAILED = 2
+
+
+class Unreadable(Exception):
+    """Something could not be read or done; the sentence says what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What is on record about one server, sizes in MiB.
+
+    :param uuid: the server
+    :param host: where it is; None if it is nowhere
+    :param extra_specs: of its flavor
+    :param flavor_mb: RAM of its flavor
+    :param instance_mb: RAM in its own row of the database
+    :param allocated_mb: RAM that it has allocated in placement
+    :param request_spec_mb: RAM that its next move claims; None if it has no
+        RequestSpec
+    :param guest_mb: RAM of its live domain; None if there is none, or its
+        host is down
+    """
+
+    uuid: str
+    host: str | None
+    extra_specs: Mapping[str, str]
+    flavor_mb: int
+    instance_mb: int
+    allocated_mb: int
+    request_spec_mb: int | None
+    guest_mb: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One thing that does not agree with a server's flavor, in MiB.
+
+    :param uuid: the server
+    :param host: where it is
+    :param what: the thing
+    :param found_mb: what it has
+    :param expected_mb: what the flavor stands for
+    """
+
+    uuid: str
+    host: str | None
+    what: str
+    found_mb: int
+    expected_mb: int
+
+
+def differences(record: Record) -> Iterator[Difference]:
+    """Compare everything on record about a server with its flavor.
+
+    The flavor is what users are billed for. That does not make it right:
+    where the live domain differs, ``--fix`` corrects the flavor.
+
+    :param record: the server
+    :returns: what differs
+    """
+    total_mb = record.flavor_mb
+    for what, found_mb, expected_mb in (
+        ('live domain', record.guest_mb, total_mb),
+        ('instance', record.instance_mb, total_mb),
+        ('allocation', record.allocated_mb, accounting.allocation_mb(
+            total_mb, record.extra_specs)),
+        ('RequestSpec', record.request_spec_mb, total_mb),
+    ):
+        if found_mb is not None and found_mb != expected_mb:
+            yield Difference(
+                record.uuid, record.host, what, found_mb, expected_mb)
+
+
+class Audit:
+    """One look at all servers whose memory can grow.
+
+    :param census: the ``census.Census``
+    :param fix: whether to correct what differs
+    """
+
+    def __init__(self, census: ty.Any, fix: bool = False):
+        self._census = census
+        self._fix = fix
+        self.compared = 0
+        self.in_transit = 0
+        self.corrected: list[Difference] = []
+        self.remaining: list[Difference] = []
+        self.problems: list[str] = []
+
+    @property
+    def code(self) -> Code:
+        """What it comes to."""
+        if self.problems:
+            return Code.FAILED
+        return Code.DIFFERENT if self.remaining else Code.CLEAN
+
+    def run(self) -> None:
+        """Look at every server; one that cannot be read stops nothing."""
+        for server in self._census.servers():
+            try:
+                self._look(server)
+            except Unreadable as exc:
+                self.problems.append(str(exc))
+
+    def _look(self, server: ty.Any) -> None:
+        if not server.is_settled:
+            self.in_transit += 1
+            return
+        found = tuple(differences(self._census.read(server)))
+        self.compared += 1
+        if not found or not self._fix:
+            self.remaining += found
+            return
+        self._correct(server, found)
+
+    def _correct(self, server: ty.Any, found: tuple[Difference, ...]) -> None:
+        try:
+            server = self._census.correct(server)
+            left = tuple(differences(self._census.read(server)))
+        except Unreadable:
+            self.remaining += found
+            raise
+        self.remaining += left
+        names = {difference.what for difference in left}
+        self.corrected += (difference for difference in found
+                           if difference.what not in names)

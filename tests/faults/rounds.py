@@ -1,0 +1,158 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One round: a resize, a fault, and what is left of it."""
+
+import dataclasses
+import random
+import time
+
+from tests.faults import faults
+from tests.faults import machine as machine_mod
+from tests.faults import pauses
+from tests.faults import subject as subject_mod
+
+STEPS_MB = (128, 256, 384, 512)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a round.
+
+    :param fault: name of the fault
+    :param problem: what is wrong; '' if nothing is
+    :param ended: whether the server had the 'old', the 'new' or an 'other'
+        total when all books agreed for the first time
+    :param details: numbers, for people
+    """
+
+    fault: str
+    problem: str
+    ended: str = ''
+    details: str = ''
+
+    @property
+    def is_ok(self):
+        """Whether everything was as it must be."""
+        return not self.problem
+
+
+def deck(names, rounds, seed):
+    """Choose the faults of all rounds: each as often as any other.
+
+    :param names: the faults
+    :param rounds: how many rounds
+    :param seed: of the choice
+    :returns: names, one for each round
+    """
+    rng = random.Random(seed)
+    chosen = []
+    while len(chosen) < rounds:
+        chosen += rng.sample(list(names), len(names))
+    return chosen[:rounds]
+
+
+class Runner:
+    """Runs rounds.
+
+    :param machine: the ``machine.Machine``, prepared
+    :param subject: the ``subject.Subject``
+    :param seed: of what happens in the rounds
+    """
+
+    def __init__(self, machine, subject, seed):
+        self._machine = machine
+        self._subject = subject
+        self._seed = seed
+
+    def run(self, number, name):
+        """Run a round.
+
+        :param number: its number
+        :param name: the fault
+        :returns: the ``Outcome``
+        """
+        started = time.monotonic()
+        rng = random.Random('%s/%s' % (self._seed, number))
+        try:
+            outcome = self._run(name, rng)
+        except Exception as exc:
+            outcome = Outcome(name, '%s: %s' % (
+                type(exc).__name__, ' '.join(str(exc).split())[:300]))
+        self._repair(outcome)
+        return dataclasses.replace(outcome, details='%s; %.0f s' % (
+            outcome.details, time.monotonic() - started))
+
+    def _run(self, name, rng):
+        fault = (faults.FAULTS | faults.SLOW_FAULTS)[name]
+        self._subject.prepare()
+        server = self._subject.server
+        before_mb = server.fresh.flavor['ram']
+        attempt = faults.Attempt(
+            self._machine, server, before_mb + rng.choice(STEPS_MB), rng)
+        fault.inject(attempt)
+        self._machine.start()
+        attempt.join()
+        return self._judge(name, fault, attempt, before_mb)
+
+    def _judge(self, name, fault, attempt, before_mb):
+        self._subject.wait_idle()
+        reading, seconds, late = self._subject.wait_agreement()
+        details = '%d -> %d, answer %s, agreed on %d after %.0f s%s' % (
+            before_mb, attempt.wanted_mb, attempt.answer, reading.total,
+            seconds, late and ' (late: %s)' % ', '.join(late) or '')
+        if reading.differences():
+            return Outcome(name, 'differs after the fault: %s' % reading,
+                           details=details)
+        ended = {before_mb: 'old', attempt.wanted_mb: 'new'}.get(
+            reading.total, 'other')
+        done = self._subject.make_usable(self._machine)
+        fault.repair(attempt)
+        problem = self._repeat(attempt)
+        return Outcome(name, problem, ended, ', '.join(
+            filter(None, (details, done, 'then %d' % attempt.wanted_mb))))
+
+    def _repeat(self, attempt):
+        """Ask for the same again.
+
+        :returns: what is wrong; '' if nothing is
+        """
+        answer = attempt.server.resize(attempt.wanted_mb)
+        if answer.status_code != 202:
+            return 'the same again: %d %s' % (
+                answer.status_code, ' '.join(answer.text.split()))
+        self._subject.wait_idle()
+        reading, _seconds, _late = self._subject.wait_agreement()
+        if reading.differences() or reading.total != attempt.wanted_mb:
+            return 'differs after the same again: %s' % reading
+        self._subject.wait_memory(attempt.wanted_mb)
+        return ''
+
+    def _repair(self, outcome):
+        """Have everything run; a server that is not right goes."""
+        pauses.clear(self._machine.pause_points)
+        self._machine.start()
+        if not outcome.is_ok:
+            self._subject.delete()
+
+
+def clean(machine):
+    """Put back what a fault has changed, and what a killed run has left.
+
+    :param machine: the ``machine.Machine``
+    """
+    machine.pause_points.mkdir(exist_ok=True)
+    pauses.clear(machine.pause_points)
+    for service in (machine_mod.CONDUCTOR, machine_mod.PLACEMENT):
+        machine.thaw(service)
+    machine.prepare()
+    subject_mod.sweep()
