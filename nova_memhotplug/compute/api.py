@@ -78,8 +78,9 @@ class API:
         else:
             document = report.stopped(
                 self._spec(instance), instance.flavor.memory_mb)
+            _add_plan(document, memory_mb)
         if memory_mb is not None:
-            plan = document.setdefault('plan', _no_plan(memory_mb, document))
+            plan = document['plan']
             plan['reasons'] += _quota_reasons(context, instance, memory_mb)
             plan['possible'] = not plan['reasons']
         _add_reasons(document, _state_reasons(context, instance))
@@ -114,7 +115,8 @@ class API:
             plan['devices'] or flavor is not None or
             document['requested_mb'] != memory_mb)
         if document['changed']:
-            self._check_quota(context, instance, memory_mb)
+            for reason in _quota_reasons(context, instance, memory_mb):
+                raise PlanRefused(reason)
             self._start(context, instance, memory_mb, flavor)
         return document
 
@@ -160,13 +162,6 @@ class API:
                 instance.save(expected_task_state=[task_states.RESIZE_PREP])
         pause_points.reach(pause_points.AFTER_CAST)
 
-    @staticmethod
-    def _check_quota(context, instance, memory_mb):
-        try:
-            quota.check(context, instance, memory_mb)
-        except errors.OverQuota as exc:
-            raise PlanRefused(report.reason(exc))
-
     @compute_api.check_instance_host(check_is_up=True)
     def _ask_host(self, context, instance, memory_mb):
         try:
@@ -181,8 +176,7 @@ class API:
             raise PlanRefused(report.reason(errors.HostUnaware()))
         except messaging.MessagingTimeout:
             raise exception.ServiceUnavailable()
-        if memory_mb is not None:
-            document.setdefault('plan', _no_plan(memory_mb, document))
+        _add_plan(document, memory_mb)
         return document
 
     def _spec(self, instance):
@@ -237,7 +231,9 @@ def _add_reasons(document, against):
         plan['reasons'] += against
 
 
-def _no_plan(memory_mb, document):
-    """Plan nothing, for a server that does not run."""
-    return {'memory_mb': memory_mb, 'possible': False, 'devices': [],
-            'reasons': list(document['reasons'])}
+def _add_plan(document, memory_mb):
+    """Plan nothing where a plan was wanted of a server that does not run."""
+    if memory_mb is not None:
+        document.setdefault('plan', {
+            'memory_mb': memory_mb, 'possible': False, 'devices': [],
+            'reasons': list(document['reasons'])})

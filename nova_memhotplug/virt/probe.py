@@ -30,6 +30,7 @@ from lxml import etree
 from oslo_log import log as logging
 from oslo_utils import importutils
 
+from nova_memhotplug.core import domain as domain_mod
 from nova_memhotplug.core import strategy as strategies
 from nova_memhotplug.core import units
 
@@ -67,6 +68,7 @@ def probe(
     :returns: what can be started, by architecture; those for which libvirt
         offers no emulator with that ``virt_type`` are absent
     :raises libvirt.libvirtError: if libvirt does not tell its capabilities
+    :raises UnreadableDomain: if they are not XML
     """
     emulators = _emulators(connection.getCapabilities(), virt_type)
     return {
@@ -101,9 +103,7 @@ def _emulators(
     Guests of another architecture than the host's are emulated, whatever the
     virt type (Nova, virt/libvirt/driver.py, _configure_guest_by_virt_type).
     """
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False)
-    root = etree.fromstring(capabilities.encode('utf-8'), parser)
+    root = domain_mod.parse(capabilities)
     own = root.findtext('host/cpu/arch')
     found = {}
     for arch in root.iterfind("guest[os_type='hvm']/arch"):
