@@ -35,6 +35,9 @@ CONSTRAINTS=$CHECKOUT/sandbox/constraints.txt
 PACKAGES=(git python3-venv)
 
 export PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# A mirror or an index may be away for a moment.
+export PIP_RETRIES=10
+APT=(apt-get -q -o Acquire::Retries=5)
 export OS_STDOUT_CAPTURE=1 OS_STDERR_CAPTURE=1
 # Root may test the checkout of another user.
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
@@ -60,8 +63,8 @@ install_packages() {
     done
     if [[ ${#missing[@]} -gt 0 ]]; then
         [[ $EUID == 0 ]] || fail "as root, install ${missing[*]}"
-        apt-get -q update
-        DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
+        "${APT[@]}" update
+        DEBIAN_FRONTEND=noninteractive "${APT[@]}" install -y \
             --no-install-recommends "${missing[@]}"
     fi
 }

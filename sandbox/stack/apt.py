@@ -76,6 +76,8 @@ class Apt:
             'APT::Sandbox::User=root',
             'APT::Install-Recommends=false',
             'DPkg::Lock::Timeout=300',
+            # A mirror may be away for a moment.
+            'Acquire::Retries=5',
         ]
         # The values inherited from the caller are for the mirror (a proxy).
         self.env = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive',

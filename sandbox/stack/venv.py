@@ -26,10 +26,15 @@ REQUIREMENTS = settings_.SANDBOX / 'requirements.txt'
 CONSTRAINTS = settings_.SANDBOX / 'constraints.txt'
 
 
+#: An index may be away for a moment: pip waits longer from try to try.
+RETRIES = 10
+
+
 def pip(settings, missing, *args, **environ):
     """Run pip of the virtual environment."""
     report.run([settings.bin('python'), '-m', 'pip', '-q',
-                '--disable-pip-version-check', *args], settings.log('pip'),
+                '--disable-pip-version-check', '--retries', str(RETRIES),
+                *args], settings.log('pip'),
                missing, env={**os.environ, **environ})
 
 
