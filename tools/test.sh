@@ -18,10 +18,10 @@
 #   tools/test.sh faults [--rounds N] [--seed S]
 #
 # FILTER is a regular expression of test names, handed to stestr. The tier
-# faults breaks the services of the sandbox and is not part of all. Every tier
-# ends with a line "N passed, N failed". Everything is kept below
+# faults breaks the services of the sandbox; all runs a dozen rounds of it.
+# Every tier ends with a line "N passed, N failed". Everything is kept below
 # SANDBOX_STATE (by default .sandbox in the checkout). Root is needed only to
-# install packages of Debian that are missing, and by the live tests.
+# install packages of Debian that are missing, and by live and faults.
 
 set -o errexit -o nounset -o pipefail
 
@@ -33,6 +33,8 @@ WORK=$STATE/test
 VENV=$STATE/test-venv
 CONSTRAINTS=$CHECKOUT/sandbox/constraints.txt
 PACKAGES=(git python3-venv)
+# Rounds of the tier faults that are part of all.
+FAULTS_OF_ALL=12
 
 export PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # A mirror or an index may be away for a moment.
@@ -308,20 +310,30 @@ tier_style() {
     report "$passed" "$failed"
 }
 
+# run_tier TIER ARGUMENT...
+run_tier() {
+    TIER=$1
+    TIER_START=$SECONDS
+    shift
+    echo "== $TIER"
+    "tier_$TIER" "$@"
+}
+
 main() {
-    local tiers=("${1:-all}") rc=0
+    local tiers=("${1:-all}") tier rounds= rc=0
     case ${tiers[0]} in
-        all) tiers=(style unit functional live) ;;
+        all) tiers=(style unit functional live) rounds=$FAULTS_OF_ALL ;;
         unit|functional|live|style|faults) ;;
         *) usage ;;
     esac
     [[ $# == 0 ]] || shift
     prepare
-    for TIER in "${tiers[@]}"; do
-        TIER_START=$SECONDS
-        echo "== $TIER"
-        "tier_$TIER" "$@" || rc=1
+    for tier in "${tiers[@]}"; do
+        run_tier "$tier" "$@" || rc=1
     done
+    if [[ -n $rounds ]]; then
+        run_tier faults --rounds "$rounds" || rc=1
+    fi
     exit "$rc"
 }
 

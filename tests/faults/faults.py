@@ -21,6 +21,7 @@ from nova_memhotplug.compute import pause_points
 from tests.faults import machine as machine_mod
 from tests.faults import pauses
 from tests.faults import placement_app
+from tests.live import cloud
 
 #: Smaller than a memory block of the guest, so that the kernel takes neither
 #: this DIMM nor the one after it (facts-qemu-libvirt.md, section 3).
@@ -48,6 +49,8 @@ class Attempt:
         self.wanted_mb = wanted_mb
         self.rng = rng
         self.answer = 'no answer'
+        #: What a fault has to put back when it is repaired.
+        self.inventory = None
         self._thread = None
 
     def pause(self, point):
@@ -71,6 +74,19 @@ class Attempt:
         while (self.server.fresh.task_state is not None and
                time.monotonic() < deadline):
             time.sleep(0.5)
+
+    def wait_done(self, seconds=60):
+        """Wait until users are told that the resize is done."""
+        deadline = time.monotonic() + seconds
+        while not self._is_done():
+            if time.monotonic() > deadline:
+                raise AssertionError('the resize was not done')
+            time.sleep(0.1)
+
+    def _is_done(self):
+        memory = self.server.memory()
+        return (memory['current_mb'] == self.wanted_mb and
+                memory['last_resize']['status'] == 'done')
 
     def join(self):
         """Wait for the answer, a status code or what was raised."""
@@ -206,6 +222,53 @@ def _align(attempt):
         '--config')
 
 
+def _kill_compute_at_the_end(attempt):
+    """Kill nova-compute when users have just been told of a success."""
+    attempt.post()
+    attempt.wait_done()
+    _kill_compute(attempt)
+
+
+def _memory_inventory(attempt):
+    """Find the inventory of the host's memory: its path, and what it says."""
+    placement = cloud.connect('admin').placement
+    (provider,) = placement.get(
+        '/allocations/' + attempt.server.id).json()['allocations']
+    path = '/resource_providers/%s' % provider
+    used_mb = placement.get(path + '/usages').json()['usages']['MEMORY_MB']
+    path += '/inventories/MEMORY_MB'
+    return path, placement.get(path).json(), used_mb
+
+
+def _reserve(path, inventory):
+    # Since this version, all of an inventory may be reserved.
+    answer = cloud.connect('admin').placement.put(
+        path, json=inventory, microversion='1.26')
+    answer.raise_for_status()
+
+
+def _fill_host(attempt):
+    """Let others take all memory of the host."""
+    path, inventory, used_mb = _memory_inventory(attempt)
+    attempt.inventory = path, inventory
+    others_mb = inventory['total'] - int(
+        used_mb / inventory['allocation_ratio'])
+    _reserve(path, dict(inventory, reserved=others_mb))
+
+
+def _fill_host_between(attempt):
+    """Fill the host after nova-api has looked, before the claim."""
+    _at(pause_points.BEFORE_CLAIM, _fill_host)(attempt)
+    attempt.wait_over()
+
+
+def _empty_host(attempt):
+    """Give the memory back; nova-compute may have done so before."""
+    path, before = attempt.inventory
+    _, now, _ = _memory_inventory(attempt)
+    _reserve(path, dict(now, reserved=before['reserved']))
+
+
 def _killed(what, kill, points):
     return {'%s-killed-%s' % (what, point): Fault(_at(point, kill))
             for point in points}
@@ -218,6 +281,8 @@ FAULTS = {
         pause_points.AFTER_ATTACH, pause_points.BEFORE_COMMIT,
         pause_points.AFTER_COMMIT, pause_points.BEFORE_EVENT)),
     'compute-killed-in-attach': Fault(_in_attach(_kill_compute)),
+    'compute-killed-after-event': Fault(_kill_compute_at_the_end),
+    'host-filled': Fault(_fill_host_between, _empty_host),
     **_killed('api', _kill_api, (pause_points.AFTER_CAST,)),
     'broker-restarted-after-cast': Fault(
         _at(pause_points.AFTER_CAST, _restart_broker)),
