@@ -55,7 +55,8 @@ def _zero_node():
         name=spec.ZERO_NODE,
         description=(
             'Whether to reserve an empty NUMA node for growth (true) or to '
-            'plug memory into the last existing one (false).'),
+            'plug memory into the last existing one (false). The default is '
+            'true, for images with os_type=windows false.'),
         value={'type': bool, 'description': 'Whether to reserve a node'})
 
 

@@ -53,6 +53,18 @@ class InvalidSpec(MemoryHotplugError):
     msg_fmt = "Flavor extra spec %(key)s is '%(value)s': %(rule)s."
 
 
+class ExcludedComposition(MemoryHotplugError):
+    """A server is to have what does not go together with growth.
+
+    Nova keeps 255 characters of a fault, and needs 88 of them to say that
+    the build of an instance was aborted for invalid input.
+    """
+
+    code = 'excluded_composition'
+    msg_fmt = ('memhotplug:max_memory_mb cannot be combined with %(what)s: '
+               '%(why)s.')
+
+
 class StrategyUnavailable(MemoryHotplugError):
     """The host cannot start a guest with the wanted kind of reserved cell."""
 

@@ -41,7 +41,8 @@ class MemorySpec:
 
     :param max_memory_mb: ceiling of the guest's total RAM, in MiB
     :param slots: memory slots to reserve
-    :param zero_node: whether to reserve an empty NUMA cell
+    :param zero_node: whether to reserve an empty NUMA cell; the image may
+        change the default (``core.compositions.adapt``)
     :param model: name of the memory model
     """
 
@@ -95,6 +96,16 @@ def check_boot_size(
         key=MAX_MEMORY_MB, value=spec.max_memory_mb,
         rule="the ceiling must be above the flavor's RAM of "
              '%d MiB' % memory_mb)
+
+
+def is_true(value: object) -> bool:
+    """Tell whether a value means yes, as Nova's flags do.
+
+    :param value: of an extra spec or an image property; may be None
+    :returns: False for whatever does not clearly mean yes
+        (oslo_utils.strutils.bool_from_string)
+    """
+    return str(value).strip().lower() in _TRUE
 
 
 def _integer(

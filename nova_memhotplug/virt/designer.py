@@ -17,7 +17,6 @@ import os
 from nova.virt.libvirt import config as vconfig
 
 from nova_memhotplug.core import domain
-from nova_memhotplug.core import errors
 from nova_memhotplug.core import layout as layout_mod
 from nova_memhotplug.core import spec as spec_mod
 from nova_memhotplug.core import strategy as strategies
@@ -37,9 +36,7 @@ def set_elastic_memory(
     :param spec: what the flavor says
     :param strategy: how the reserved cell is made
     :param model: how the guest is to grow
-    :raises InvalidSpec: if the guest has something that excludes it
     """
-    _check_combinations(guest, spec)
     layout = layout_mod.lay_out(
         _cells(guest), guest.memory, spec, strategy, _page_kib(guest))
     _set_cells(guest, layout.cells)
@@ -48,24 +45,6 @@ def set_elastic_memory(
         guest.max_memory_slots = layout.slots
     for element in model.boot_devices(layout):
         guest.add_device(config.Verbatim(element))
-
-
-def _check_combinations(guest, spec):
-    """Refuse what does not go together with room for growth.
-
-    Live migration takes every memory device for persistent memory
-    (nova/virt/libvirt/migration.py, _update_vpmems_xml), and encrypted
-    memory is measured when the guest is launched.
-    """
-    excluded = {
-        'hw:pmem': guest.max_memory_size is not None,
-        'memory encryption': guest.launch_security is not None,
-    }
-    for name, is_there in excluded.items():
-        if is_there:
-            raise errors.InvalidSpec(
-                key=spec_mod.MAX_MEMORY_MB, value=spec.max_memory_mb,
-                rule='it cannot be combined with %s' % name)
 
 
 def set_emulator(guest: vconfig.LibvirtConfigGuest, path: str) -> None:

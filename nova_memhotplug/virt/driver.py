@@ -22,9 +22,11 @@ from nova.virt.libvirt import driver
 from oslo_log import log as logging
 
 from nova_memhotplug.compute import books as books_mod
+from nova_memhotplug.compute import compositions as compute_compositions
 from nova_memhotplug.compute import endpoint
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug import conf
+from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import spec as spec_mod
 from nova_memhotplug.core import strategy as strategies
@@ -91,26 +93,29 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             return False
         return True
 
-    def spawn(self, context, instance, *args, **kwargs):
-        """Create the guest, unless its flavor contradicts itself.
+    def spawn(self, context, instance, image_meta, *args, **kwargs):
+        """Create the guest, unless what is asked for contradicts itself.
 
         :raises nova.exception.InvalidInput: before anything is done; Nova
             then does not try other hosts
         """
         self._check_flavor(
-            instance.flavor, first_boot=instance.launched_at is None)
-        return super().spawn(context, instance, *args, **kwargs)
+            instance.flavor, image_meta,
+            first_boot=instance.launched_at is None)
+        return super().spawn(context, instance, image_meta, *args, **kwargs)
 
     def migrate_disk_and_power_off(
         self, context, instance, dest, flavor, *args, **kwargs,
     ):
-        """Start a cold resize, unless the new flavor contradicts itself.
+        """Start a cold resize, unless the new flavor cannot be had.
+
+        It may contradict itself, or what the server's image asks for.
 
         :raises nova.exception.InstanceFaultRollback: before anything is
             done; the server then goes on as it was
         """
         try:
-            self._check_flavor(flavor)
+            self._check_flavor(flavor, instance.image_meta)
         except exception.InvalidInput as exc:
             raise exception.InstanceFaultRollback(
                 exception.ResizeError(reason=exc.format_message()))
@@ -140,28 +145,33 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         return guest_memory.GuestMemory.of(self._host, instance)
 
-    def _get_guest_config(self, instance, *args, **kwargs):
-        guest = super()._get_guest_config(instance, *args, **kwargs)
-        spec = self._check_flavor(instance.flavor)
+    def _get_guest_config(
+        self, instance, network_info, image_meta, *args, **kwargs,
+    ):
+        guest = super()._get_guest_config(
+            instance, network_info, image_meta, *args, **kwargs)
+        spec = self._check_flavor(instance.flavor, image_meta)
         if spec is None:
             return guest
         try:
             self._make_elastic(guest, spec)
-        except errors.InvalidSpec as exc:
-            raise exception.InvalidInput(reason=str(exc))
         except errors.StrategyUnavailable as exc:
             raise exception.ComputeResourcesUnavailable(reason=str(exc))
         return guest
 
-    def _check_flavor(self, flavor, first_boot=False):
+    def _check_flavor(self, flavor, image_meta, first_boot=False):
         spec = self.memory_spec(flavor)
         if spec is None:
             return None
+        request = compute_compositions.request_of(
+            flavor, image_meta, self._check_emulation_arch(image_meta),
+            CONF.libvirt.cpu_model_extra_flags)
         try:
             spec_mod.check_boot_size(spec, flavor.memory_mb, first_boot)
-        except errors.InvalidSpec as exc:
+            compositions.check(request)
+        except (errors.InvalidSpec, errors.ExcludedComposition) as exc:
             raise exception.InvalidInput(reason=str(exc))
-        return spec
+        return compositions.adapt(spec, request)
 
     def _make_elastic(self, guest, spec):
         arch = guest.os_arch or self._host.get_capabilities().host.cpu.arch

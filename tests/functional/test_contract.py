@@ -36,6 +36,7 @@ from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
+from nova import objects
 from nova.objects import fields
 from nova.policies import base as policies_base
 from nova import rpc
@@ -49,6 +50,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 import webob.exc
 
 from nova_memhotplug.api import router
+from nova_memhotplug.core import compositions
 
 #: Callables, and the parameters that this package gives them.
 CALLABLES = (
@@ -57,9 +59,12 @@ CALLABLES = (
     ('nova.virt.libvirt.driver.LibvirtDriver.init_host', 'self host'),
     ('nova.virt.libvirt.driver.LibvirtDriver.get_available_resource',
      'self nodename'),
-    ('nova.virt.libvirt.driver.LibvirtDriver.spawn', 'self context instance'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.spawn',
+     'self context instance image_meta'),
     ('nova.virt.libvirt.driver.LibvirtDriver._get_guest_config',
-     'self instance'),
+     'self instance network_info image_meta'),
+    ('nova.virt.libvirt.driver.LibvirtDriver._check_emulation_arch',
+     'self image_meta'),
     ('nova.virt.libvirt.driver.LibvirtDriver.migrate_disk_and_power_off',
      'self context instance dest flavor'),
     ('nova.virt.libvirt.host.Host.get_guest', 'self instance'),
@@ -264,6 +269,27 @@ class TestLibvirt(test.NoDBTestCase):
         self.assertIsInstance(
             inspect.getattr_static(driver.LibvirtDriver, 'static_traits'),
             property, 'LibvirtDriver.static_traits is no property.')
+
+    def test_image_of_instance(self):
+        self.assertIsInstance(
+            inspect.getattr_static(objects.Instance, 'image_meta'), property,
+            'Instance.image_meta is no property.')
+
+    def test_properties_of_image(self):
+        properties = objects.ImageMetaProps()
+        for name in compositions.IMAGE_PROPERTIES:
+            self.assertIsNone(properties.get(name))
+        properties = objects.ImageMetaProps.from_dict({
+            'hw_mem_encryption': 'True', 'hw_firmware_type': 'bios',
+            'os_type': 'Windows'})
+        self.assertIs(True, properties.hw_mem_encryption)
+        self.assertEqual(compositions.BIOS, properties.hw_firmware_type)
+        self.assertEqual(compositions.WINDOWS, properties.os_type)
+
+    def test_names_of_architectures(self):
+        self.assertEqual(
+            set(), compositions.ARCHS_32_BIT - set(fields.Architecture.ALL),
+            'Nova names some architectures differently.')
 
     def test_name_of_driver(self):
         with test.mock.patch(

@@ -1,0 +1,265 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What goes together with growth, booted and grown, and what does not."""
+
+import json
+
+import ddt
+import fixtures
+from lxml import etree
+from nova import test
+from nova.tests.fixtures import libvirt as fakelibvirt
+
+from nova_memhotplug.core import compositions
+from tests import documentation
+from tests.functional import base
+
+BY_NAME = {row.name: row for row in compositions.COMPOSITIONS}
+
+UEFI_Q35 = {'hw_firmware_type': 'uefi', 'hw_machine_type': 'q35'}
+
+#: What is refused on an x86_64 host: extra specs beside those of growth, and
+#: image properties.
+REFUSED_X86 = {
+    'pmem': ({'hw:pmem': '1GB'}, {}),
+    'mem_encryption': ({'hw:mem_encryption': 'true'}, UEFI_Q35),
+    'mem_encryption by image': (
+        {}, dict(UEFI_Q35, hw_mem_encryption='true')),
+    'realtime': ({
+        'hw:cpu_realtime': 'yes', 'hw:cpu_policy': 'dedicated',
+        'hw:cpu_realtime_mask': '^1'}, {}),
+    '32_bit': ({}, {'architecture': 'i686'}),
+}
+
+#: What is refused on an aarch64 host: options of the host, image properties.
+REFUSED_ARM = {
+    '32_bit': ({}, {'architecture': 'armv7l'}),
+    'aarch64_bios': ({}, {
+        'architecture': 'aarch64', 'hw_firmware_type': 'bios'}),
+    'aarch64_mte': ({'cpu_mode': 'host-model',
+                     'cpu_model_extra_flags': ['+MTE']},
+                    {'architecture': 'aarch64', 'hw_firmware_type': 'uefi'}),
+}
+
+#: What works: extra specs, image properties, and what the domain then has.
+WORKING = {
+    'balloon': ({}, {}, ["devices/memballoon[@model='virtio']/stats"]),
+    'quota': ({
+        'quota:cpu_shares': '512', 'quota:cpu_quota': '50000',
+        'quota:cpu_period': '100000'},
+        {}, ['cputune/shares', 'cputune/quota']),
+    'vtpm': ({'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb'},
+             {'hw_machine_type': 'q35'},
+             ["devices/tpm/backend[@type='emulator']"]),
+    'secure_boot': ({}, dict(UEFI_Q35, os_secure_boot='required'),
+                    ["os/loader[@secure='yes']"]),
+    'machine_types i440fx': ({}, {'hw_machine_type': 'pc'},
+                             ["os/type[@machine='pc']"]),
+    'machine_types q35': ({}, {'hw_machine_type': 'q35'},
+                          ["os/type[@machine='q35']"]),
+    'windows': ({}, {'os_type': 'windows'}, ['features/hyperv']),
+}
+
+
+def pmem_namespace(number):
+    """Describe persistent memory of a host, as ndctl does."""
+    return {
+        'dev': 'namespace0.%d' % number, 'mode': 'devdax', 'map': 'mem',
+        'size': 2 ** 30, 'name': 'ns_%d' % number, 'numa_node': 0,
+        'daxregion': {'id': 0, 'size': 2 ** 30, 'align': 2 ** 21,
+                      'devices': [{'chardev': 'dax0.%d' % number,
+                                   'size': 2 ** 30}]}}
+
+
+class CompositionsTestBase(base.MemoryTestBase):
+
+    def setUp(self):
+        super().setUp()
+        self.flags(allow_resize_to_same_host=True)
+
+    def xml(self, server):
+        return etree.fromstring(self.defined_xml(server).encode())
+
+    def allocation(self, server):
+        """Return what it has, beside resources of nested providers."""
+        allocations = self._get_allocations_by_server_uuid(server['id'])
+        return sum(one['resources'].get('MEMORY_MB', 0)
+                   for one in allocations.values())
+
+    def sentence(self, name):
+        return str(BY_NAME[name.partition(' ')[0]].refusal)
+
+    def domains(self):
+        connection = self.computes['compute1'].driver._host.get_connection()
+        return connection.listAllDomains(0)
+
+    def usage(self):
+        return self._get_provider_usages(self.compute_rp_uuids['compute1'])
+
+    def refuses_to_boot(self, name, extra_specs, properties):
+        """The owner reads why, no host is tried again, nothing is left."""
+        usage = self.usage()
+        server = self.boot(
+            dict(base.ELASTIC, **extra_specs), properties=properties,
+            expected_state='ERROR')
+        self.assertIn(self.sentence(name),
+                      self.api.get_server(server['id'])['fault']['message'])
+        self.assertEqual([], self.domains())
+        self.assertEqual(usage, self.usage())
+        self.assertEqual(
+            {}, self._get_allocations_by_server_uuid(server['id']))
+
+    def refuses_to_resize(self, name, extra_specs, properties):
+        """What is refused is the composition alone: it worked without growth.
+
+        The guest runs on, and all of it is as before.
+        """
+        server = self.boot(extra_specs, properties=properties)
+        before, usage = self.state(server), self.usage()
+        flavor_id = self.create_flavor(
+            dict(base.ELASTIC, **extra_specs), memory_mb=1024)
+        self.api.post_server_action(
+            server['id'], {'resize': {'flavorRef': flavor_id}})
+        event = self._wait_for_instance_action_event(
+            server, 'resize', 'compute_resize_instance', 'error')
+        self.assertIn(self.sentence(name), event['details'])
+        self.wait_idle(server)
+        after = self.state(server)
+        self.assertEqual(before.pop('actions') + 1, after.pop('actions'))
+        self.assertEqual(before, after)
+        self.assertEqual(usage, self.usage())
+        self.assertTrue(self.fake_domain(server).isActive())
+
+
+@ddt.ddt
+class TestRefusedOnX86(CompositionsTestBase):
+    """On a host that has all of it: nobody else refuses before."""
+
+    def setUp(self):
+        self.useFixture(fixtures.MockPatch(
+            'nova.privsep.libvirt.cleanup_vpmem'))
+        self.useFixture(fixtures.MockPatch(
+            'nova.privsep.libvirt.get_pmem_namespaces',
+            return_value=json.dumps([pmem_namespace(0), pmem_namespace(1)])))
+        connection = fakelibvirt.virConnect
+        self.useFixture(fixtures.MockPatchObject(
+            connection, '_domain_capability_features',
+            connection._domain_capability_features_with_SEV))
+        super().setUp()
+
+    def start_compute(self, *args, **kwargs):
+        self.libvirt.amd_sev.sev = True
+        return super().start_compute(*args, **kwargs)
+
+    def _setup_compute_service(self):
+        super()._setup_compute_service()
+        self.flags(pmem_namespaces='1GB:ns_0|ns_1', group='libvirt')
+        self.flags(cpu_shared_set='0-3', cpu_dedicated_set='4-7',
+                   group='compute')
+
+    @ddt.data(*REFUSED_X86)
+    def test_refused(self, name):
+        self.refuses_to_boot(name, *REFUSED_X86[name])
+        self.refuses_to_resize(name, *REFUSED_X86[name])
+
+
+@ddt.ddt
+class TestRefusedOnAarch64(CompositionsTestBase):
+
+    def _setup_compute_service(self):
+        super()._setup_compute_service()
+        # The fake host offers aarch64 guests without KVM only.
+        self.flags(virt_type='qemu', group='libvirt')
+
+    def start_compute(self, *args, **kwargs):
+        self.libvirt.mock_uname.return_value = fakelibvirt.os_uname(
+            'Linux', '', '5.4.0-0-generic', '', 'aarch64')
+        return super().start_compute(*args, **kwargs)
+
+    @ddt.data(*REFUSED_ARM)
+    def test_refused(self, name):
+        options, properties = REFUSED_ARM[name]
+        self.flags(group='libvirt', **options)
+        self.refuses_to_boot(name, {}, properties)
+        self.refuses_to_resize(name, {}, properties)
+
+
+@ddt.ddt
+class TestWorking(CompositionsTestBase):
+
+    def setUp(self):
+        connection = fakelibvirt.virConnect
+        self.useFixture(fixtures.MockPatchObject(
+            connection, '_domain_capability_tpm',
+            connection._domain_capability_tpm_supported))
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.driver.LibvirtDriver._check_vtpm_support'))
+        super().setUp()
+
+    def _setup_compute_service(self):
+        super()._setup_compute_service()
+        self.flags(swtpm_enabled=True, group='libvirt')
+        self.flags(
+            backend='nova.tests.functional.libvirt.test_vtpm.FakeKeyManager',
+            group='key_manager')
+
+    @ddt.data(*WORKING)
+    def test_grow(self, name):
+        extra_specs, properties, paths = WORKING[name]
+        server = self.boot(
+            dict(base.ELASTIC, **extra_specs), properties=properties)
+        root = self.xml(server)
+        for path in paths:
+            self.assertIsNotNone(root.find(path), path)
+        self.grow(server, 1024)
+        self.assert_books(server, 1024)
+        (device,) = self.guest(server).devices
+        last = root.findall('cpu/numa/cell')[-1].get('id')
+        self.assertEqual(('dimm', 512, int(last)),
+                         (device.model, device.size_mb, device.node))
+
+    def test_windows_with_empty_node(self):
+        """The operator has the last word."""
+        cases = (({}, ['0']), ({'memhotplug:zero_node': 'true'}, ['0', '1']))
+        for extra_specs, nodes in cases:
+            server = self.boot(dict(base.ELASTIC, **extra_specs),
+                               properties={'os_type': 'windows'})
+            self.assertEqual(nodes, [
+                cell.get('id')
+                for cell in self.xml(server).findall('cpu/numa/cell')])
+
+    def test_locked_memory(self):
+        """Nova wants a page size with it, which binds it to the host."""
+        server = self.boot_elastic(**{
+            'hw:locked_memory': 'true', 'hw:mem_page_size': 'small'})
+        root = self.xml(server)
+        self.assertIsNotNone(root.find('memoryBacking/locked'))
+        self.assertIsNotNone(root.find('maxMemory'))
+        before = self.state(server)
+        status, body = self.resize(server, 1024)
+        self.assertEqual(409, status, body)
+        self.assertIn('bound to NUMA nodes',
+                      body['conflictingRequest']['message'])
+        self.assertEqual(before, self.state(server))
+
+
+class TestTable(test.NoDBTestCase):
+
+    def test_tested_here(self):
+        """What the documentation says to be tested here, is."""
+        names = {name.partition(' ')[0] for name in (
+            *REFUSED_X86, *REFUSED_ARM, *WORKING, 'locked_memory')}
+        table = documentation.table('admin/compositions')
+        self.assertEqual(len(compositions.COMPOSITIONS), len(table))
+        self.assertEqual(names, {
+            row.name for row, cells in zip(compositions.COMPOSITIONS, table)
+            if "Nova's fake libvirt" in cells[4]})
