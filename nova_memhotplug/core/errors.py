@@ -281,7 +281,8 @@ class OverQuota(Refused):
     """The project may not have that much memory."""
 
     code = 'over_quota'
-    msg_fmt = '%(reason)s'
+    msg_fmt = ('Quota exceeded for ram: %(asked_mb)d MiB more were asked for, '
+               'but %(used_mb)d of %(limit_mb)d MiB are in use already.')
 
 
 def by_code(code: str) -> type[MemoryHotplugError] | None:

@@ -96,8 +96,6 @@ CALLABLES = (
     ('nova.compute.api.check_instance_lock', 'function'),
     ('nova.compute.api.check_instance_host', 'check_is_up'),
     ('nova.compute.api.check_instance_state', 'vm_state task_state'),
-    ('nova.compute.api.API._check_quota_for_upsize',
-     'context instance current_flavor new_flavor is_bfv is_revert'),
     ('nova.scheduler.client.report.SchedulerReportClient.'
      'get_allocs_for_consumer', 'self context consumer'),
     ('nova.scheduler.client.report.SchedulerReportClient.'
@@ -125,6 +123,8 @@ CALLABLES = (
     ('nova.limit.utils.use_unified_limits', ''),
     ('nova.limit.utils.should_enforce', 'exc'),
     ('nova.objects.quotas.ids_from_instance', 'context instance'),
+    ('nova.objects.Quotas.check_deltas',
+     'context deltas user_id check_project_id check_user_id'),
     ('nova.objects.ComputeNode.get_by_host_and_nodename',
      'context host nodename'),
     ('nova.objects.InstanceAction.action_start',
