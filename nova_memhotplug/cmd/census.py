@@ -141,9 +141,11 @@ class Census:
             return False
         return bool(self._services.service_is_up(service))
 
-    def _allocated_mb(self, context, instance) -> int:
+    def _allocated_mb(self, context, instance) -> int | None:
         try:
             return self._books.allocated_mb(context, instance)
+        except errors.NothingAllocated:
+            return None
         except errors.AccountingFailed as exc:
             raise audit.Unreadable(
                 'Server %s: %s' % (instance.uuid, exc))

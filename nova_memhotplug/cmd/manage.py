@@ -58,8 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         help='configuration of Nova (default: where Nova looks for it)')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     auditing = commands.add_parser(
-        'audit', help='compare flavors with instances, placement, '
-        'RequestSpecs and guests')
+        'audit', help='compare flavors with instances, placement and guests')
     auditing.add_argument(
         '--fix', action='store_true',
         help='have the hosts bring the books to what the guests have')
@@ -98,6 +97,9 @@ def _print(result: audit.Audit) -> None:
         print(problem, file=sys.stderr)
     print('%d servers compared, %d in transit left out' % (
         result.compared, result.in_transit))
+    if result.behind:
+        print('%d request specs are behind; they are brought up to date '
+              'with the next move' % result.behind)
     print('%d differences' % len(result.remaining))
 
 

@@ -49,6 +49,7 @@ class Books:
         :param context: the request context
         :param instance: a ``nova.objects.Instance``
         :returns: the amount, in MiB
+        :raises NothingAllocated: if it has not even an allocation there
         :raises AccountingFailed: if placement does not say
         """
         return self._allocated(context, instance)[1]
@@ -115,8 +116,7 @@ class Books:
             raise errors.AccountingFailed(reason=exc)
         # After an evacuation the server has a share on its old host, too.
         if provider not in allocations:
-            raise errors.AccountingFailed(
-                reason='the server has nothing allocated on its host')
+            raise errors.NothingAllocated(uuid=instance.uuid)
         resources = allocations[provider]['resources']
         return provider, resources.get(orc.MEMORY_MB, 0)
 

@@ -260,6 +260,15 @@ class AccountingFailed(MemoryHotplugError):
     tenant_msg = "The server's memory could not be accounted for."
 
 
+class NothingAllocated(AccountingFailed):
+    """Placement has nothing for the server to begin with."""
+
+    code = 'nothing_allocated'
+    msg_fmt = ('Server %(uuid)s has nothing allocated on its host; it gets '
+               'what its flavor stands for by "nova-manage placement '
+               'heal_allocations --instance %(uuid)s".')
+
+
 class ForeignDevices(Refused):
     """Somebody attached memory by other means, and that is not accepted."""
 

@@ -68,6 +68,8 @@ class DifferencesTest(testtools.TestCase):
         {},
         # Not everything can be known, or is there.
         {'guest_mb': None}, {'request_spec_mb': None},
+        # The next move brings it up to date.
+        {'request_spec_mb': 512},
         # Nothing is claimed twice, and what is claimed ahead is no error.
         {'extra_specs': OVERRIDE, 'allocated_mb': 4096},
         {'extra_specs': {'resources:MEMORY_MB': '0'}, 'allocated_mb': 0})
@@ -79,8 +81,8 @@ class DifferencesTest(testtools.TestCase):
         ({'instance_mb': 512}, ('instance', 512, 1024)),
         ({'allocated_mb': 2048}, ('allocation', 2048, 1024)),
         ({'allocated_mb': 0}, ('allocation', 0, 1024)),
-        ({'extra_specs': OVERRIDE}, ('allocation', 1024, 4096)),
-        ({'request_spec_mb': 512}, ('RequestSpec', 512, 1024)))
+        ({'allocated_mb': None}, ('allocation', 0, 1024)),
+        ({'extra_specs': OVERRIDE}, ('allocation', 1024, 4096)))
     @ddt.unpack
     def test_one(self, changes, expected):
         found = list(audit.differences(record(**changes)))
@@ -92,7 +94,7 @@ class DifferencesTest(testtools.TestCase):
         # A crash before the books were written, seen from the flavor.
         found = audit.differences(record(flavor_mb=512))
         self.assertEqual(
-            ['live domain', 'instance', 'allocation', 'RequestSpec'],
+            ['live domain', 'instance', 'allocation'],
             [one.what for one in found])
 
 
@@ -139,15 +141,51 @@ class AuditTest(testtools.TestCase):
         self.assertEqual('0 differences', out.splitlines()[-1])
 
     def test_fix_does_not_do_all(self):
-        # A host that is down: the RequestSpec alone was corrected.
         code, out, _err = self._run('--fix', servers=[Server(
-            record(allocated_mb=2048, request_spec_mb=512),
+            record(allocated_mb=2048, instance_mb=512),
             record(allocated_mb=2048))])
         self.assertEqual(1, code)
         corrected, different = out.split('Different:')
-        self.assertIn('RequestSpec', corrected)
+        self.assertIn('instance', corrected)
         self.assertNotIn('allocation', corrected)
         self.assertIn('allocation', different)
+
+    def test_host_is_down(self):
+        # Nothing can be done, and nothing went wrong.
+        bad = record(allocated_mb=2048, guest_mb=None)
+        code, out, err = self._run('--fix', servers=[Server(bad, bad)])
+        self.assertEqual((1, ''), (code, err))
+        self.assertNotIn('Corrected:', out)
+        self.assertEqual('1 differences', out.splitlines()[-1])
+
+    def test_request_spec_is_behind(self):
+        behind = record(request_spec_mb=512)
+        code, out, _err = self._run(
+            servers=[Server(behind), Server(GOOD), Server(behind)])
+        self.assertEqual(
+            (0, '3 servers compared, 0 in transit left out\n'
+                '2 request specs are behind; they are brought up to date '
+                'with the next move\n0 differences\n'), (code, out))
+
+    def test_fix_brings_request_specs_up_to_date(self):
+        code, out, _err = self._run(
+            '--fix', servers=[Server(record(request_spec_mb=512), GOOD)])
+        self.assertEqual(
+            (0, '1 servers compared, 0 in transit left out\n'
+                '0 differences\n'), (code, out))
+
+    def test_nothing_allocated(self):
+        bad = record(allocated_mb=None)
+        code, out, err = self._run(servers=[Server(bad)])
+        self.assertEqual((1, ''), (code, err))
+        self.assertIn('allocation', out)
+        # The host is not even asked.
+        code, out, err = self._run(
+            '--fix', servers=[Server(bad, GOOD), Server(GOOD)])
+        self.assertEqual(2, code)
+        self.assertIn(GOOD.uuid, err)
+        self.assertIn('nova-manage placement heal_allocations', err)
+        self.assertEqual('1 differences', out.splitlines()[-1])
 
     def test_without_fix_nothing_is_corrected(self):
         code, out, _err = self._run(
