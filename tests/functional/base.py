@@ -16,9 +16,11 @@ import copy
 import threading
 import warnings
 
+from nova import conf as nova_conf
 from nova import context as nova_context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.api import client
 from nova.tests.functional.libvirt import base
 # Loaded here: in a test, Nova forbids what tries to import libvirt.
@@ -27,6 +29,7 @@ from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 
+from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from tests.functional import fixtures
 
@@ -42,6 +45,11 @@ ELASTIC = {
     'memhotplug:slots': str(SLOTS),
     'trait:CUSTOM_MEMORY_HOTPLUG': 'required',
 }
+
+MEMORY_DEVICE = """\
+<memory model="dimm">
+  <target><size unit="KiB">%d</size><node>1</node></target>%s
+</memory>"""
 
 
 class MemoryTestBase(base.ServersTestBase):
@@ -79,6 +87,13 @@ class MemoryTestBase(base.ServersTestBase):
 
     def _setup_compute_service(self):
         self.flags(compute_driver=DRIVER)
+
+    def start_compute(self, hostname='compute1', *args, **kwargs):
+        """Start a compute service to which servers can migrate."""
+        super().start_compute(hostname, *args, **kwargs)
+        self.memory_libvirt.domain.hosts[hostname] = (
+            self.computes[hostname].driver._host.get_connection())
+        return hostname
 
     # What a tenant does
 
@@ -161,6 +176,30 @@ class MemoryTestBase(base.ServersTestBase):
             server['id']).values()
         return allocation['resources']['MEMORY_MB']
 
+    def claimed_mb(self, server, host):
+        """Return what a server has allocated on one host, in MiB."""
+        allocations = self._get_allocations_by_server_uuid(server['id'])
+        on_host = allocations.get(
+            self.compute_rp_uuids[host], {'resources': {}})
+        return on_host['resources'].get('MEMORY_MB', 0)
+
+    def placed_mb(self, host):
+        """Return what all consumers have allocated on a host, in MiB."""
+        return self._get_provider_usages(
+            self.compute_rp_uuids[host])['MEMORY_MB']
+
+    def used_mb(self, host):
+        """Return what the host says its servers use, in MiB."""
+        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            self.ctxt, host)
+        return (node.memory_mb_used -
+                nova_conf.CONF.reserved_host_memory_mb)
+
+    def request_spec_mb(self, server):
+        """Return what the next move of a server claims, in MiB."""
+        return objects.RequestSpec.get_by_instance_uuid(
+            self.ctxt, server['id']).flavor.memory_mb
+
     def fake_domain(self, server):
         """Return the domain on whatever host the server is."""
         host = self.instance(server).host
@@ -228,6 +267,60 @@ class MemoryTestBase(base.ServersTestBase):
 
     # What can happen on a host
 
+    def force_down(self, host, is_down=True):
+        """Tell Nova that a host is dead, or no longer."""
+        (service,) = self.admin_api.get_services(
+            host=host, binary='nova-compute')
+        self.admin_api.put_service_force_down(service['id'], is_down)
+
+    def take_down(self, host):
+        """Let a host die."""
+        self.computes[host].stop()
+        self.force_down(host)
+
+    def run_periodic_task(self, host):
+        """Run the task in which a host looks at its resources."""
+        self.computes[host].manager.update_available_resource(self.ctxt)
+
+    def attach_unbooked(self, server, size_mb, foreign=False):
+        """Give a guest a device that the books know nothing of.
+
+        :param server: the server
+        :param size_mb: size of the device, in MiB
+        :param foreign: as attached by hand, not by a resize that was cut
+            short
+        """
+        alias = '' if foreign else (
+            '<alias name="%s"/>' % device.new_alias())
+        self.fake_domain(server).attachDeviceFlags(
+            MEMORY_DEVICE % (size_mb * fixtures.KIB_PER_MIB, alias),
+            fakelibvirt.VIR_DOMAIN_AFFECT_LIVE |
+            fakelibvirt.VIR_DOMAIN_AFFECT_CONFIG)
+
+    def claim(self, server, total_mb):
+        """Set a server's allocation, and no other book, in MiB."""
+        url = '/allocations/%s' % server['id']
+        consumer = self.placement.get(url, version='1.28').body
+        (allocation,) = consumer['allocations'].values()
+        allocation['resources']['MEMORY_MB'] = total_mb
+        answer = self.placement.put(url, consumer, version='1.28')
+        self.assertEqual(204, answer.status, answer.body)
+
+    def set_task_state(self, server, task_state):
+        """Put a server into a task state, as nova-api does."""
+        instance = self.instance(server)
+        instance.task_state = task_state
+        instance.save()
+
+    def crash_before_commit(self, server, total_mb):
+        """Leave what a nova-compute leaves behind that dies in a resize,
+        after the attach and before the commit.
+        """
+        added_mb = total_mb - self.guest(server).present_mb
+        self.set_task_state(server, 'resize_prep')
+        self.claim(server, total_mb)
+        self.attach_unbooked(server, added_mb)
+
     def before_attach(self, what):
         """Have something done before a memory device is attached."""
         self.memory_libvirt.domain.before_attach = staticmethod(what)
@@ -267,3 +360,24 @@ class MemoryTestBase(base.ServersTestBase):
         self.assertEqual(1.0, inventory['allocation_ratio'])
         self._reserve_placement_resource(
             host, 'MEMORY_MB', capacity - used - free_mb)
+
+
+class Aarch64Mixin:
+    """Hosts and guests of aarch64, without KVM."""
+
+    def _setup_compute_service(self):
+        super()._setup_compute_service()
+        # The fake host offers aarch64 guests without KVM only.
+        self.flags(virt_type='qemu', group='libvirt')
+
+    def start_compute(self, *args, **kwargs):
+        """Start a compute service on an aarch64 machine."""
+        self.libvirt.mock_uname.return_value = fakelibvirt.os_uname(
+            'Linux', '', '5.4.0-0-generic', '', 'aarch64')
+        return super().start_compute(*args, **kwargs)
+
+    def boot(self, *args, **kwargs):
+        """Boot a server of an aarch64 image."""
+        properties = {'architecture': 'aarch64',
+                      'hw_firmware_type': 'uefi'}
+        return super().boot(*args, properties=properties, **kwargs)

@@ -20,6 +20,7 @@ sections 2, 3 and 6), the sentences of its refusals included.
 import os
 import sys
 import types
+import urllib.parse
 
 import fixtures
 from lxml import etree
@@ -55,6 +56,8 @@ class Domain(fakelibvirt.Domain):
     before_detach = staticmethod(lambda domain, alias: None)
     #: Where the hosts have the emulator shim.
     shim_directory = None
+    #: The hypervisors that a domain can migrate to, by the name of the host.
+    hosts = {}
     #: What the guest agent answers, if not None: a callable that gets the
     #: domain and the decoded question.
     agent = None
@@ -76,8 +79,9 @@ class Domain(fakelibvirt.Domain):
 
     def _start(self):
         self._refuse_empty_backend()
-        self.live = [_plugged(device, self._next_base())
-                     for device in self.persistent]
+        self.live = []
+        for device in self.persistent:
+            self.live.append(_plugged(device, self._next_base()))
 
     def _refuse_empty_backend(self):
         """Refuse what QEMU refuses: a memory backend of size 0."""
@@ -148,6 +152,13 @@ class Domain(fakelibvirt.Domain):
                         99, 'device not found: no device found with alias %s'
                         % alias)
                 devices.remove(found[0])
+
+    def migrateToURI3(self, destination, params, flags):
+        """Move to another host of the test, live and persistent."""
+        host = self.hosts[urllib.parse.urlparse(destination).hostname]
+        host.defineXML(params['destination_xml']).create()
+        del self._connection._vms[self.name()]
+        self.complete_job()
 
     def isActive(self):
         """A paused guest has a live domain, too."""
@@ -249,7 +260,8 @@ class MemoryLibvirtFixture(fixtures.Fixture):
         super().setUp()
         self.shim_directory = self.useFixture(fixtures.TempDir()).path
         self.domain = type(
-            'Domain', (Domain,), {'shim_directory': self.shim_directory})
+            'Domain', (Domain,), {
+                'shim_directory': self.shim_directory, 'hosts': {}})
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.fixtures.libvirt.Domain', self.domain))
         self.useFixture(fixtures.MonkeyPatch(

@@ -289,22 +289,7 @@ class TestPersistentMemory(GuestXmlTestBase):
             '"', "'"))
 
 
-class TestAarch64(GuestXmlTestBase):
-
-    def _setup_compute_service(self):
-        super()._setup_compute_service()
-        # The fake host offers aarch64 guests without KVM only.
-        self.flags(virt_type='qemu', group='libvirt')
-
-    def start_compute(self, *args, **kwargs):
-        self.libvirt.mock_uname.return_value = fakelibvirt.os_uname(
-            'Linux', '', '5.4.0-0-generic', '', 'aarch64')
-        return super().start_compute(*args, **kwargs)
-
-    def boot(self, *args, **kwargs):
-        properties = {'architecture': 'aarch64',
-                      'hw_firmware_type': 'uefi'}
-        return super().boot(*args, properties=properties, **kwargs)
+class TestAarch64(base.Aarch64Mixin, GuestXmlTestBase):
 
     def test_elastic(self):
         server = self.boot(base.ELASTIC)
