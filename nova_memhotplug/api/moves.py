@@ -17,6 +17,7 @@ import re
 from nova.api.openstack import wsgi
 from nova.compute import api as nova_compute_api
 from nova import exception
+from oslo_serialization import jsonutils
 
 from nova_memhotplug.compute import request_spec
 
@@ -69,3 +70,19 @@ def _moved_server(request) -> tuple[str | None, str | None]:
     except _MALFORMED:
         return None, None
     return (match['id'], action) if action in MOVES else (None, None)
+
+
+def rebuilt_server(request) -> tuple[str | None, str | None]:
+    """Name the server that a request rebuilds, and the image.
+
+    :param request: a ``nova.api.openstack.wsgi.Request``
+    :returns: the IDs of both; None for both if it is no such request
+    """
+    server_id, action = _moved_server(request)
+    if action != 'rebuild':
+        return None, None
+    try:
+        image_id = jsonutils.loads(request.body)['rebuild']['imageRef']
+    except _MALFORMED:
+        return None, None
+    return server_id, image_id

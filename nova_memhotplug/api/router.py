@@ -20,8 +20,10 @@
 
 from nova.api.openstack.compute import routes
 from nova.api.openstack import wsgi
+import webob.exc
 
 from nova_memhotplug.api import moves
+from nova_memhotplug.api import rebuild
 from nova_memhotplug.api import server_memory
 
 ACTION_ROUTE = '/servers/{id}/action'
@@ -40,11 +42,16 @@ class APIRouter(routes.APIRouterV21):
         super().__init__(custom_routes=ROUTES)
         self._servers_resource().register_subcontroller_actions(
             server_memory.ServerMemoryController())
+        self._rebuilds = rebuild.RebuildGuard()
         self._moves = moves.MovePreparer()
 
     def __call__(self, environ, start_response):
         """Answer a request, as a WSGI application."""
-        self._moves.prepare(environ)
+        try:
+            self._rebuilds.check(environ)
+            self._moves.prepare(environ)
+        except webob.exc.HTTPException as exc:
+            return wsgi.Fault(exc)(environ, start_response)
         return super().__call__(environ, start_response)
 
     def _servers_resource(self):

@@ -16,8 +16,11 @@ import json
 import ddt
 import fixtures
 from lxml import etree
+from nova import objects
 from nova import test
 from nova.tests.fixtures import libvirt as fakelibvirt
+from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import uuidutils
 
 from nova_memhotplug.core import compositions
 from tests import documentation
@@ -250,6 +253,77 @@ class TestWorking(CompositionsTestBase):
         self.assertIn('bound to NUMA nodes',
                       body['conflictingRequest']['message'])
         self.assertEqual(before, self.state(server))
+
+
+class TestRebuild(CompositionsTestBase):
+    """Nova destroys the guest before it asks the driver: the API refuses."""
+
+    def rebuild(self, server, properties):
+        """Rebuild it to an image that has these properties alone."""
+        image_id = self.glance.create(None, dict(
+            self.glance.image1, id=uuidutils.generate_uuid(),
+            properties=properties))['id']
+        return self.call(self.api, 'POST', server['id'], 'action',
+                         {'rebuild': {'imageRef': image_id}})
+
+    def refuses_to_rebuild(self, server, name, properties):
+        before = self.state(server)
+        image = self.instance(server).image_ref
+        status, body = self.rebuild(server, properties)
+        self.assertEqual(400, status, body)
+        self.assertEqual(self.sentence(name), body['badRequest']['message'])
+        self.assertEqual(before, self.state(server))
+        self.assertEqual(image, self.instance(server).image_ref)
+
+    def test_refused(self):
+        server = self.boot_elastic()
+        self.grow(server, 1024)
+        for name, properties in (
+                ('32_bit', {'architecture': 'i686'}),
+                ('aarch64_bios', {'hw_emulation_architecture': 'aarch64',
+                                  'hw_firmware_type': 'bios'}),
+                ('mem_encryption', dict(UEFI_Q35, hw_mem_encryption='true'))):
+            self.refuses_to_rebuild(server, name, properties)
+        self.assert_books(server, 1024)
+
+    def test_architecture_of_host(self):
+        """It counts where the image does not say."""
+        server = self.boot_elastic()
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            self.ctxt, 'compute1', 'compute1')
+        node.cpu_info = node.cpu_info.replace('x86_64', 'aarch64')
+        node.save()
+        self.refuses_to_rebuild(
+            server, 'aarch64_bios', {'hw_firmware_type': 'bios'})
+
+    def test_not_refused(self):
+        """To Windows, and without growth to anything."""
+        for extra_specs, properties in (
+                (base.ELASTIC, {'os_type': 'windows'}),
+                ({}, {'architecture': 'i686'})):
+            server = self.boot(extra_specs)
+            status, body = self.rebuild(server, properties)
+            self.assertEqual(202, status, body)
+            self._wait_for_instance_action_event(
+                server, 'rebuild', 'compute_rebuild_instance', 'success')
+            self.wait_idle(server)
+            self.assertEqual(
+                bool(extra_specs),
+                self.xml(server).find('maxMemory') is not None)
+
+    def test_left_to_nova(self):
+        """What is wrong in another way gets the answer it always got."""
+        server = self.boot_elastic()
+        for image_id in (uuids.nowhere, 'not an id', 1, None, {}):
+            status, body = self.call(
+                self.api, 'POST', server['id'], 'action',
+                {'rebuild': {'imageRef': image_id}})
+            self.assertEqual(400, status, body)
+            self.assertNotIn(
+                'memhotplug', body['badRequest']['message'])
+        status, _body = self.call(
+            self.api, 'POST', server['id'], 'action', {'rebuild': None})
+        self.assertEqual(400, status)
 
 
 class TestTable(test.NoDBTestCase):

@@ -125,6 +125,9 @@ CALLABLES = (
     ('nova.objects.quotas.ids_from_instance', 'context instance'),
     ('nova.objects.Quotas.check_deltas',
      'context deltas user_id check_project_id check_user_id'),
+    ('nova.objects.ImageMeta.from_image_ref',
+     'context image_api image_ref'),
+    ('nova.api.openstack.wsgi.Fault.__init__', 'self exception'),
     ('nova.objects.ComputeNode.get_by_host_and_nodename',
      'context host nodename'),
     ('nova.objects.InstanceAction.action_start',
@@ -277,7 +280,8 @@ class TestLibvirt(test.NoDBTestCase):
 
     def test_properties_of_image(self):
         properties = objects.ImageMetaProps()
-        for name in compositions.IMAGE_PROPERTIES:
+        for name in (*compositions.IMAGE_PROPERTIES, 'hw_architecture',
+                     'hw_emulation_architecture'):
             self.assertIsNone(properties.get(name))
         properties = objects.ImageMetaProps.from_dict({
             'hw_mem_encryption': 'True', 'hw_firmware_type': 'bios',
