@@ -174,6 +174,26 @@ class TestRefusedOnX86(CompositionsTestBase):
         self.refuses_to_boot(name, *REFUSED_X86[name])
         self.refuses_to_resize(name, *REFUSED_X86[name])
 
+    def test_server_that_has_it_already(self):
+        """It runs on, but its domain is not written afresh with room."""
+        server = self.boot(REFUSED_X86['realtime'][0])
+        instance = self.instance(server)
+        instance.flavor.extra_specs.update(base.ELASTIC)
+        instance.save()
+        before = self.state(server)
+        self.start_compute('compute2')
+        self.admin_api.post_server_action(server['id'], {'migrate': None})
+        event = self._wait_for_instance_action_event(
+            server, 'migrate', 'compute_resize_instance', 'error')
+        self.assertIn(self.sentence('realtime'), event['details'])
+        self.wait_idle(server)
+        after = self.state(server)
+        self.assertEqual(before.pop('actions') + 1, after.pop('actions'))
+        self.assertEqual(before, after)
+        self._reboot_server(server, hard=True, expected_state='ERROR')
+        self.assertIn(self.sentence('realtime'),
+                      self.api.get_server(server['id'])['fault']['message'])
+
 
 @ddt.ddt
 class TestRefusedOnAarch64(CompositionsTestBase):
