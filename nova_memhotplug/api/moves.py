@@ -85,4 +85,4 @@ def rebuilt_server(request) -> tuple[str | None, str | None]:
         image_id = jsonutils.loads(request.body)['rebuild']['imageRef']
     except _MALFORMED:
         return None, None
-    return server_id, image_id
+    return (server_id, image_id) if isinstance(image_id, str) else (None, None)
