@@ -21,18 +21,28 @@ import functools
 from nova import conf as nova_conf
 from nova import exception
 from nova.policies import base as nova_base
+from nova.policies import migrate_server
 from oslo_policy import policy
 
 from nova_memhotplug import policies
 
 CONF = nova_conf.CONF
 
+#: Nova's policy rules for the migration of a running or a stopped server.
+MIGRATIONS = {
+    'migrate': migrate_server.POLICY_ROOT % 'migrate',
+    'os-migrateLive': migrate_server.POLICY_ROOT % 'migrate_live',
+}
+
 
 @functools.cache
 def _enforcer() -> policy.Enforcer:
     enforcer = policy.Enforcer(CONF)
+    # Nova itself warns of what has changed in its rules.
     enforcer.suppress_default_change_warnings = True
+    enforcer.suppress_deprecation_warnings = True
     enforcer.register_defaults(nova_base.list_rules())
+    enforcer.register_defaults(migrate_server.list_rules())
     enforcer.register_defaults(policies.list_rules())
     enforcer.load_rules()
     return enforcer
@@ -54,3 +64,27 @@ def authorize(context, rule: str, instance) -> None:
             exc=exception.PolicyNotAuthorized, action=rule)
     except policy.InvalidScope:
         raise exception.PolicyNotAuthorized(action=rule)
+
+
+def may_move(context, action: str, instance) -> bool:
+    """Tell whether Nova's own policy lets a user migrate a server.
+
+    Nova has one rule for any host and one for a chosen host; which of them
+    counts is left to Nova.
+
+    :param context: the request context
+    :param action: one of ``MIGRATIONS``
+    :param instance: the ``nova.objects.Instance`` it is about
+    """
+    return any(
+        _is_allowed(context, rule.name, instance)
+        for rule in migrate_server.list_rules()
+        if rule.name.removesuffix(':host') == MIGRATIONS[action])
+
+
+def _is_allowed(context, rule, instance):
+    try:
+        authorize(context, rule, instance)
+    except exception.PolicyNotAuthorized:
+        return False
+    return True

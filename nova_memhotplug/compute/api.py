@@ -28,6 +28,7 @@ from nova_memhotplug.compute import pause_points
 from nova_memhotplug.compute import quota
 from nova_memhotplug.compute import request_spec
 from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.compute import settle
 from nova_memhotplug import conf
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import flavor as flavor_mod
@@ -146,6 +147,18 @@ class API:
         is_same = (flavor.flavorid == instance.flavor.flavorid and
                    flavor.extra_specs == instance.flavor.extra_specs)
         return None if is_same else flavor
+
+    @compute_api.check_instance_host(check_is_up=True)
+    def settle(self, context, instance):
+        """Have the books of a server brought to what its guest has.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``, with its ``services``
+        :raises nova.exception.InstanceNotReady: if it has no host
+        :raises nova.exception.ServiceUnavailable: if its host is down
+        :raises settle.MoveRefused: if its host must not or cannot do it
+        """
+        settle.settle(self._rpcapi, context, instance)
 
     def _start(self, context, instance, memory_mb, flavor):
         instance.task_state = task_states.RESIZE_PREP

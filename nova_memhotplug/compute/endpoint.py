@@ -111,7 +111,8 @@ class MemHotplugEndpoint:
 
         :param instance: a ``nova.objects.Instance``
         :raises nova.exception.ResizeError: if that could not be done, or
-            must not be
+            must not be; ``refusal`` among its ``kwargs`` is the code of the
+            error
         """
         @utils.synchronized(instance.uuid)
         def locked():
@@ -121,7 +122,7 @@ class MemHotplugEndpoint:
         try:
             locked()
         except errors.MemoryHotplugError as exc:
-            raise exception.ResizeError(reason=str(exc))
+            raise exception.ResizeError(reason=str(exc), refusal=exc.code)
 
     def _check_still_wanted(self, instance):
         """Check that nothing has come in between since nova-api looked.

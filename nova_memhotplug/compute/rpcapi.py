@@ -33,6 +33,17 @@ def _router():
         target, serializer=objects_base.NovaObjectSerializer()))
 
 
+def is_unsupported(exc) -> bool:
+    """Tell whether a host has not what was called.
+
+    :param exc: what a call has raised
+    """
+    # Over a broker, the exceptions of oslo.messaging's dispatcher come as
+    # RemoteError.
+    return (isinstance(exc, messaging.UnsupportedVersion) or
+            getattr(exc, 'exc_type', None) == 'UnsupportedVersion')
+
+
 class MemHotplugAPI:
     """RPC client of ``compute.endpoint.MemHotplugEndpoint``."""
 
@@ -56,7 +67,12 @@ class MemHotplugAPI:
             flavor=flavor)
 
     def reconcile_memory(self, context, instance):
-        """Have the instance's host bring the books to what the guest has."""
+        """Have the instance's host bring the books to what the guest has.
+
+        :raises nova.exception.ResizeError: if it could not be done; its
+            ``kwargs`` have the sentence as ``reason`` and the code of
+            ``core.errors`` as ``refusal``
+        """
         self._client(context, instance).call(
             context, 'reconcile_memory', instance=instance)
 

@@ -278,6 +278,16 @@ class ForeignDevices(Refused):
                'adopt_foreign_devices is off.')
 
 
+class NotSettled(MemoryHotplugError):
+    """A server cannot move: nobody can say right now what it has."""
+
+    code = 'not_settled'
+    msg_fmt = ('The memory of this server cannot be compared with the books '
+               'right now, so it is not moved: %(reason)s')
+    tenant_msg = ('The memory of this server cannot be accounted for right '
+                  'now, so it is not moved.')
+
+
 class FlavorDiffers(Refused):
     """A new flavor differs in more than memory."""
 

@@ -25,6 +25,7 @@ import urllib.parse
 import fixtures
 from lxml import etree
 from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.fixtures import policy as policy_fixtures
 from oslo_serialization import jsonutils
 from stevedore import extension
 
@@ -299,6 +300,24 @@ class ApiPasteFixture(fixtures.Fixture):
         self._config.set_override('api_paste_config', path, group='wsgi')
         self.addCleanup(
             self._config.clear_override, 'api_paste_config', group='wsgi')
+
+
+class PolicyFileFixture(policy_fixtures.RealPolicyFixture):
+    """What an operator writes into ``policy.yaml`` before nova-api starts.
+
+    :param rules: expressions, by the names of the rules
+    """
+
+    def __init__(self, rules):
+        super().__init__()
+        self._rules = rules
+
+    def _prepare_policy(self):
+        self.policy_file = os.path.join(
+            self.useFixture(fixtures.TempDir()).path, 'policy.yaml')
+        with open(self.policy_file, 'w') as handle:
+            jsonutils.dump(self._rules, handle)
+        authorization._enforcer.cache_clear()
 
 
 class ProcessCachesFixture(fixtures.Fixture):

@@ -20,6 +20,7 @@ need running services are pinned by the other modules of this tier:
 
 import importlib
 import inspect
+import sys
 
 import ddt
 from lxml import etree
@@ -39,6 +40,7 @@ from nova import exception
 from nova import objects
 from nova.objects import fields
 from nova.policies import base as policies_base
+from nova.policies import migrate_server
 from nova import rpc
 from nova import service
 from nova import test
@@ -46,9 +48,11 @@ from nova.virt import driver as virt_driver
 from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import driver
 from nova.virt.libvirt import guest as libvirt_guest
+from oslo_messaging._drivers import common as messaging_common
 from oslo_utils.fixture import uuidsentinel as uuids
 import webob.exc
 
+from nova_memhotplug.api import authorization
 from nova_memhotplug.api import router
 from nova_memhotplug.core import compositions
 
@@ -140,6 +144,8 @@ CALLABLES = (
     ('nova.objects.InstanceList.get_by_host',
      'context host expected_attrs'),
     ('nova.policies.base.list_rules', ''),
+    ('nova.policies.migrate_server.list_rules', ''),
+    ('nova.api.openstack.wsgi.Fault.__init__', 'self exception'),
     ('nova.rpc.get_client', 'target serializer'),
     ('nova.rpc.ClientRouter.client', 'self context'),
     ('nova.utils.synchronized', 'name'),
@@ -394,6 +400,19 @@ class TestCompute(test.NoDBTestCase):
     def test_errors_that_cross_the_wire(self):
         self.assertIn('nova.exception', rpc.ALLOWED_EXMODS)
 
+    def test_what_an_error_carries_over_the_wire(self):
+        """More than its sentence: why a host refuses to settle books."""
+        try:
+            raise exception.ResizeError(reason='why', refusal='code')
+        except exception.ResizeError:
+            sent = messaging_common.serialize_remote_exception(
+                sys.exc_info())
+        caught = messaging_common.deserialize_remote_exception(
+            sent, rpc.ALLOWED_EXMODS)
+        self.assertIsInstance(caught, exception.ResizeError)
+        self.assertEqual(('why', 'code'), (
+            caught.kwargs['reason'], caught.kwargs['refusal']))
+
     def _endpoint(self, failure):
         class Endpoint:
             host = 'this-host'
@@ -537,6 +556,18 @@ class TestApi(test.NoDBTestCase):
         names = {rule.name for rule in policies_base.list_rules()}
         for name in ('project_reader_or_admin', 'project_member_or_admin'):
             self.assertIn(name, names, 'Nova has no rule %s.' % name)
+
+    def test_rules_of_migrations(self):
+        names = {rule.name for rule in migrate_server.list_rules()}
+        for action, name in authorization.MIGRATIONS.items():
+            self.assertIn(name, names, 'Nova has no rule %s.' % name)
+            # As in test_actions_share_one_resource: the name of the action.
+            self.assertIn(action, self._actions())
+
+    def _actions(self):
+        for route in routes.APIRouterV21().map.matchlist:
+            if route.routepath.endswith(router.ACTION_ROUTE):
+                return route.defaults['controller'].wsgi_actions
 
     def test_extra_spec_validator(self):
         validator = extra_specs_base.ExtraSpecValidator(
