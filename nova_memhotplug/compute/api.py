@@ -168,6 +168,7 @@ class API:
             objects.InstanceAction.action_start(
                 context, instance.uuid, history.RESIZE_MEMORY,
                 want_result=False)
+            pause_points.reach(pause_points.BEFORE_CAST)
             self._rpcapi.resize_memory(context, instance, memory_mb, flavor)
         except Exception:
             with excutils.save_and_reraise_exception():

@@ -16,20 +16,43 @@ Only exceptions of ``nova.exception`` may leave these methods: others do not
 cross the wire (nova/rpc.py, ALLOWED_EXMODS).
 """
 
+import functools
+
 from nova.compute import manager as compute_manager
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import exception
 from nova import utils
+from oslo_log import log as logging
 import oslo_messaging as messaging
 
+from nova_memhotplug.compute import history
 from nova_memhotplug.compute import observe
 from nova_memhotplug.compute import pause_points
 from nova_memhotplug.compute import resize
 from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import report
+
+LOG = logging.getLogger(__name__)
+
+
+def _unless_over(function):
+    """Ignore a request that was given up before it arrived.
+
+    It has an end on record. To begin it again would overwrite that, and
+    might serve it in place of a newer one.
+    """
+    @functools.wraps(function)
+    def wrapper(self, context, instance, *args, **kwargs):
+        if history.is_over(context, instance):
+            LOG.warning('Request %s was given up before it arrived.',
+                        context.request_id, instance=instance)
+            return
+        function(self, context, instance, *args, **kwargs)
+
+    return wrapper
 
 
 class MemHotplugEndpoint:
@@ -80,6 +103,7 @@ class MemHotplugEndpoint:
         return document
 
     @compute_manager.wrap_exception()
+    @_unless_over
     @compute_manager.reverts_task_state
     @compute_utils.wrap_instance_event(prefix='compute')
     @compute_manager.wrap_instance_fault

@@ -19,6 +19,10 @@ that others can be told what concerns them.
 
 import re
 
+from nova.compute import instance_actions
+from nova.compute import task_states
+from nova import context as nova_context
+from nova import exception
 from nova import objects
 from oslo_utils import timeutils
 
@@ -27,7 +31,9 @@ from nova_memhotplug.core import errors
 #: Name of the instance action, as users see it.
 RESIZE_MEMORY = 'resizeMemory'
 _EVENT = 'compute_resize_memory'
-
+#: All actions that put a server into the task state ``resize_prep``.
+_PREPARING = (RESIZE_MEMORY, instance_actions.RESIZE,
+              instance_actions.MIGRATE)
 
 #: What Nova makes of a ResizeError with a packed sentence. It keeps the first
 #: 255 characters, so the code comes first.
@@ -56,25 +62,103 @@ def last_resize(context, instance) -> dict | None:
         interrupted by a crash) and ``message`` (why it failed, or None);
         None if there was none
     """
+    action = _newest(context, instance, (RESIZE_MEMORY,))
+    return action and _describe(context, instance, action)
+
+
+def lost_request(context, instance, timeout: int) -> str | None:
+    """Find the request that a server waits for in vain.
+
+    A host records an event as soon as it has a request. Nova's own resize
+    and migration use the same task state, so theirs must not be the newest
+    action. They record it after they have saved the state, so the state must
+    be old, too.
+
+    :param context: an admin's request context
+    :param instance: a ``nova.objects.Instance``
+    :param timeout: for how long a request may be on its way, in seconds
+    :returns: the ID of the request; None if it waits for none, or for
+        another, or not long enough
+    """
+    if (instance.task_state != task_states.RESIZE_PREP or
+            not timeutils.is_older_than(instance.updated_at, timeout)):
+        return None
+    action = _newest(context, instance, _PREPARING)
+    if action is None or not is_lost(
+            action, _events(context, action), timeout):
+        return None
+    return action.request_id
+
+
+def is_lost(action, events, timeout: int) -> bool:
+    """Tell whether a request has got lost on the way to its host.
+
+    :param action: the ``nova.objects.InstanceAction`` for which a server is
+        in the task state ``resize_prep``
+    :param events: its events, as far as they are about memory
+    :param timeout: for how long it may be on its way, in seconds
+    """
+    return (action.action == RESIZE_MEMORY and not events and
+            timeutils.is_older_than(action.start_time, timeout))
+
+
+def give_up(instance, request_id: str, host: str, timeout: int) -> None:
+    """Record that a request has got lost, as its end.
+
+    :param instance: a ``nova.objects.Instance``
+    :param request_id: the ID of the request
+    :param host: the host that records it
+    :param timeout: for how long it was waited for, in seconds
+    """
+    # Nova finds an action by its request.
+    context = nova_context.get_admin_context()
+    context.request_id = request_id
+    error = exception.ResizeError(
+        reason=pack(errors.RequestLost(seconds=timeout)))
+    objects.InstanceActionEvent.event_start(
+        context, instance.uuid, _EVENT, want_result=False, host=host)
+    # Without a traceback Nova would take it for a success.
+    objects.InstanceActionEvent.event_finish_with_failure(
+        context, instance.uuid, _EVENT, exc_val=error, exc_tb='',
+        want_result=False)
+
+
+def is_over(context, instance) -> bool:
+    """Tell whether the request at hand has an end on record already.
+
+    :param context: the context of a request to resize a server's memory
+    :param instance: a ``nova.objects.Instance``
+    """
+    action = objects.InstanceAction.get_by_request_id(
+        context, instance.uuid, context.request_id)
+    return action is not None and any(
+        event.result for event in _events(context, action))
+
+
+def _newest(context, instance, names):
+    """Find the newest action of a server with one of these names."""
     actions = objects.InstanceActionList.get_by_instance_uuid(
         context, instance.uuid)
-    for action in actions:
-        if action.action == RESIZE_MEMORY:
-            return _describe(context, instance, action)
-    return None
+    return next((one for one in actions if one.action in names), None)
+
+
+def _events(context, action):
+    """List the events of an action that are about memory, newest first."""
+    return [event for event in objects.InstanceActionEventList.get_by_action(
+        context, action.id) if event.event == _EVENT]
 
 
 def _describe(context, instance, action):
-    events = objects.InstanceActionEventList.get_by_action(
-        context, action.id)
-    event = next((one for one in events if one.event == _EVENT), None)
+    events = _events(context, action)
+    # One that has a result, if any.
+    event = next((one for one in events if one.result), None)
     status, message = 'running', None
     if (instance.task_state is None and
             timeutils.is_older_than(action.start_time, _GRACE)):
         status = 'interrupted'
     if event is not None and event.result == 'Success':
         status = 'done'
-    elif event is not None and event.result:
+    elif event is not None:
         status, message = 'failed', _message(context, event.details)
     return {'request_id': action.request_id, 'status': status,
             'message': message}

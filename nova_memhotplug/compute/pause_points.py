@@ -28,6 +28,7 @@ AFTER_ATTACH = 'after-attach'
 BEFORE_COMMIT = 'before-commit'
 AFTER_COMMIT = 'after-commit'
 BEFORE_EVENT = 'before-event'
+BEFORE_CAST = 'before-cast'
 AFTER_CAST = 'after-cast'
 
 

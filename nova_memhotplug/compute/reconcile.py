@@ -27,6 +27,7 @@ from nova import objects
 from nova import utils
 from oslo_log import log as logging
 
+from nova_memhotplug.compute import lost
 from nova_memhotplug.core import accounting
 from nova_memhotplug.core import errors
 
@@ -94,15 +95,18 @@ class Reconciler:
     def run_due(self) -> None:
         """Look at what needs it: at service start, all servers of the host.
 
+        Servers whose request has got lost are released first.
+
         Whatever goes wrong with one server must not keep the service from
         starting or the others from being looked at.
         """
+        context = nova_context.get_admin_context()
+        lost.release(context, self._host)
         due, self._due = self._due, {}
         if due is not None and not due:
             return
         self._due = {uuid: looks - 1 for uuid, looks in (due or {}).items()
                      if looks > 1}
-        context = nova_context.get_admin_context()
         instances = objects.InstanceList.get_by_host(
             context, self._host, expected_attrs=['flavor', 'numa_topology'])
         for instance in instances:

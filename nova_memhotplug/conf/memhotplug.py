@@ -107,6 +107,20 @@ its memory is resized. It is then claimed and written into the books; if this
 is off, it is only reported, and the server's memory cannot be resized until
 the device is gone.
 """),
+    cfg.IntOpt(
+        'lost_request_timeout',
+        default=300, min=60,
+        help="""
+Seconds after which a resize of memory that has not reached its host is given
+up.
+
+``nova-api`` puts the server into the task state ``resize_prep`` and then sends
+the request. If it is killed in between, or the message broker loses the
+message, the server would stay so until ``nova-compute`` is restarted. The
+periodic task of ``nova-compute`` releases it after this time instead, and
+ignores the request if it arrives later. Leave room for requests that wait
+because the host is busy, and for clocks that differ.
+"""),
 ]
 
 

@@ -278,6 +278,15 @@ class ForeignDevices(Refused):
                'adopt_foreign_devices is off.')
 
 
+class RequestLost(MemoryHotplugError):
+    """A request was accepted, and did not reach the host."""
+
+    code = 'request_lost'
+    msg_fmt = ('The request has not reached the host of this server within '
+               '%(seconds)d seconds, so it was given up; the server is as it '
+               'was.')
+
+
 class NotSettled(MemoryHotplugError):
     """A server cannot move: nobody can say right now what it has."""
 

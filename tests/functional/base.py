@@ -13,6 +13,7 @@
 """A cloud of one host with the plugin, on Nova's own fixtures."""
 
 import copy
+import datetime
 import threading
 import warnings
 
@@ -26,7 +27,9 @@ from nova.tests.functional.libvirt import base
 # Loaded here: in a test, Nova forbids what tries to import libvirt.
 import nova.virt.memhotplug  # noqa: F401
 from oslo_serialization import jsonutils
+from oslo_utils import fixture as time_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import timeutils
 from oslo_utils import uuidutils
 
 from nova_memhotplug.core import device
@@ -278,9 +281,19 @@ class MemoryTestBase(base.ServersTestBase):
         self.computes[host].stop()
         self.force_down(host)
 
-    def run_periodic_task(self, host):
-        """Run the task in which a host looks at its resources."""
-        self.computes[host].manager.update_available_resource(self.ctxt)
+    def run_periodic_task(self, host='compute1', after=0):
+        """Run the task in which a host looks at its resources.
+
+        :param host: the host
+        :param after: how much later it is then, in seconds
+        """
+        manager = self.computes[host].manager
+        then = timeutils.utcnow() + datetime.timedelta(seconds=after)
+        if after:
+            with time_fixture.TimeFixture(then):
+                manager.update_available_resource(self.ctxt)
+        else:
+            manager.update_available_resource(self.ctxt)
 
     def attach_unbooked(self, server, size_mb, foreign=False):
         """Give a guest a device that the books know nothing of.

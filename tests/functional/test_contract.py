@@ -30,6 +30,7 @@ from nova.api.openstack import wsgi
 from nova.api.validation.extra_specs import base as extra_specs_base
 from nova.api.validation.extra_specs import validators
 from nova.compute import api as compute_api
+from nova.compute import instance_actions
 from nova.compute import manager
 from nova.compute import resource_tracker
 from nova.compute import task_states
@@ -136,6 +137,13 @@ CALLABLES = (
      'context host nodename'),
     ('nova.objects.InstanceAction.action_start',
      'context instance_uuid action_name want_result'),
+    ('nova.objects.InstanceAction.get_by_request_id',
+     'context instance_uuid request_id'),
+    ('nova.objects.InstanceActionEvent.event_start',
+     'context instance_uuid event_name want_result host'),
+    ('nova.objects.InstanceActionEvent.event_finish_with_failure',
+     'context instance_uuid event_name exc_val exc_tb want_result'),
+    ('nova.objects.InstanceList.get_by_filters', 'context filters'),
     ('nova.objects.Instance.save', 'self expected_task_state'),
     ('nova.objects.RequestSpec.get_by_instance_uuid',
      'context instance_uuid'),
@@ -358,6 +366,18 @@ class TestCompute(test.NoDBTestCase):
             'RESIZE_PREP', inspect.getsource(
                 manager.ComputeManager._init_instance),
             'nova-compute does not clear RESIZE_PREP when it starts.')
+
+    def test_who_else_prepares_a_resize(self):
+        """Which actions of Nova's own have the task state of ours."""
+        self.assertEqual(('resize', 'migrate'), (
+            instance_actions.RESIZE, instance_actions.MIGRATE))
+        parts = inspect.getsource(compute_api).split(
+            'task_state = task_states.RESIZE_PREP')
+        self.assertEqual(
+            2, len(parts), 'Nova prepares a resize in more than one place.')
+        for name in ('RESIZE', 'MIGRATE'):
+            self.assertIn('instance_actions.%s)' % name, parts[1][:500],
+                          'Nova records a resize under another name.')
 
     def test_manager(self):
         """The driver finds its manager, its tracker and its client."""
