@@ -22,11 +22,14 @@ MIB_KB = 1024
 class LiveTest(testtools.TestCase):
     """A test with servers that are deleted after it."""
 
+    @property
+    def name(self):
+        """The name of all servers of this test."""
+        return 'live-%s' % self.id().rsplit('.', 1)[-1][:40]
+
     def create(self, arch='x86_64', flavor='elastic', **more):
         """Create a server without waiting for it."""
-        server = cloud.create_server(
-            arch, flavor, name='live-%s' % self.id().rsplit('.', 1)[-1][:40],
-            **more)
+        server = cloud.create_server(arch, flavor, name=self.name, **more)
         self.addCleanup(cloud.delete_server, server)
         return server
 
@@ -45,14 +48,31 @@ class LiveTest(testtools.TestCase):
         :param extra_specs: with ``__`` for ``:``
         """
         compute = cloud.connect('admin').compute
-        flavor = compute.create_flavor(
-            name=name, ram=ram, vcpus=1, disk=1, is_public=True)
-        self.addCleanup(compute.delete_flavor, flavor)
+        flavor = self.create_flavor(name, ram)
         specs = {key.replace('__', ':'): value
                  for key, value in extra_specs.items()}
         specs['trait:CUSTOM_MEMORY_HOTPLUG'] = 'required'
         compute.create_flavor_extra_specs(flavor, specs)
         return name
+
+    def create_flavor(self, name, ram, vcpus=1):
+        """Create a flavor without extra specs, deleted after the test.
+
+        One of that name that a killed run has left behind is replaced.
+
+        :param name: its name
+        :param ram: in MiB
+        :param vcpus: number of CPUs
+        :returns: what the SDK created
+        """
+        compute = cloud.connect('admin').compute
+        leftover = compute.find_flavor(name)
+        if leftover is not None:
+            compute.delete_flavor(leftover)
+        flavor = compute.create_flavor(
+            name=name, ram=ram, vcpus=vcpus, disk=1, is_public=True)
+        self.addCleanup(compute.delete_flavor, flavor)
+        return flavor
 
     def grow(self, server, total_mb):
         """Grow a server and wait until Nova is done with it.

@@ -98,9 +98,23 @@ class Server:
         answer = connect(user).compute.post(self.path + '/action', json=action)
         answer.raise_for_status()
 
-    def wait(self, status='ACTIVE'):
+    def wait(self, status='ACTIVE', seconds=120):
         """Wait until nothing goes on and the status is as wanted."""
-        return _until(120, 'status %s' % status, lambda: self._idle(status))
+        return _until(
+            seconds, 'status %s' % status, lambda: self._idle(status))
+
+    def wait_resized(self, seconds=120):
+        """Wait until the end of the last resize is recorded.
+
+        That is a moment after its task state is gone.
+
+        :returns: ``last_resize`` of os-memory
+        """
+        def look():
+            last = self.memory()['last_resize']
+            return last if last['status'] in ('done', 'failed') else None
+
+        return _until(seconds, 'end of the resize', look)
 
     def _idle(self, status):
         server = self.fresh
@@ -184,6 +198,14 @@ def delete_server(server):
     compute.delete_server(server.id, force=True, ignore_missing=True)
     _until(60, 'server gone', lambda: compute.find_server(
         server.id, all_projects=True) is None)
+
+
+def delete_servers_named(name):
+    """Delete servers that a killed run has left behind."""
+    compute = connect('admin').compute
+    for server in compute.servers(all_projects=True):
+        if server.name == name:
+            delete_server(server)
 
 
 def _parse(match):

@@ -48,6 +48,12 @@ class BooksTest(base.LiveTest):
             microversion='2.53').json()['hypervisor']
         return hypervisor['memory_mb_used']
 
+    @staticmethod
+    def used_by_project_mb():
+        """Get what counts against the quota, in MiB."""
+        return cloud.connect('member').compute.get(
+            '/limits').json()['limits']['absolute']['totalRAMUsed']
+
     def test_host_usage_follows_at_once(self):
         server = self.boot()
         before = self.used_mb(server)
@@ -60,8 +66,7 @@ class BooksTest(base.LiveTest):
         quota = self.admin.compute.get_quota_set(project)
         self.addCleanup(self.admin.compute.update_quota_set, project,
                         ram=quota.ram)
-        used = cloud.connect('member').compute.get(
-            '/limits').json()['limits']['absolute']['totalRAMUsed']
+        used = self.used_by_project_mb()
         self.admin.compute.update_quota_set(
             project, ram=used + 256, force=True)
         self.refuse(server, {'memory_mb': 1024}, 403, 'ram', '512',
@@ -70,6 +75,10 @@ class BooksTest(base.LiveTest):
         self.assertEqual(
             (False, ['over_quota']),
             (plan['possible'], [why['code'] for why in plan['reasons']]))
+        # What is within the limit goes through; what is added counts.
+        self.grow(server, 768)
+        self.assert_total(server, 768)
+        self.assertEqual(used + 256, self.used_by_project_mb())
 
     def test_resize_to_a_flavor(self):
         larger = self.flavor('live-larger', ram=1024,
@@ -88,10 +97,7 @@ class BooksTest(base.LiveTest):
         self.assertEqual(larger, server.fresh.flavor['original_name'])
 
     def test_resize_to_a_flavor_that_differs(self):
-        compute = self.admin.compute
-        flavor = compute.create_flavor(
-            name='live-more-vcpus', ram=1024, vcpus=2, disk=1)
-        self.addCleanup(compute.delete_flavor, flavor)
+        flavor = self.create_flavor('live-more-vcpus', ram=1024, vcpus=2)
         server = self.boot()
         self.refuse(server, {'flavorRef': flavor.id}, 400,
                     'vcpus is 2 instead of 1', 'trait:CUSTOM_MEMORY_HOTPLUG')

@@ -1,0 +1,89 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The sandbox as its operator sees it: commands on its hosts."""
+
+import subprocess
+import sys
+import tempfile
+
+from nova_memhotplug.core import domain
+from tests.live import cloud
+
+sys.path.insert(0, str(cloud.SANDBOX.parent))
+
+from stack import compute  # noqa: E402
+from stack import process  # noqa: E402
+from stack import settings as settings_  # noqa: E402
+
+TIMEOUT = 300
+_DIMM = ('<memory model="dimm"><target><size unit="MiB">%d</size>'
+         '<node>%d</node></target></memory>')
+
+
+def host_of(server):
+    """Name the host that a server is on."""
+    return cloud.connect('admin').compute.get_server(server.id).compute_host
+
+
+def virsh(host, *arguments):
+    """Run a command of virsh on a host.
+
+    :returns: what it printed
+    """
+    return subprocess.run(
+        ['virsh', '-q', '-c',
+         compute.uri(settings_.from_environment(), host), *arguments],
+        text=True, timeout=60, check=True, stdout=subprocess.PIPE).stdout
+
+
+def domain_mb(server):
+    """Read what the live domain of a server has, in MiB."""
+    return domain.read(virsh(
+        host_of(server), 'dumpxml', server.id)).present_mb
+
+
+def attach(server, size_mb, node=1):
+    """Attach memory to a guest by hand."""
+    with tempfile.NamedTemporaryFile('w', suffix='.xml') as device:
+        device.write(_DIMM % (size_mb, node))
+        device.flush()
+        virsh(host_of(server), 'attach-device', server.id, device.name,
+              '--live')
+
+
+def run(command, *arguments):
+    """Run a command of the operator with Nova's configuration.
+
+    :param command: nova-manage or nova-memhotplug-manage
+    :param arguments: for it
+    :returns: a ``subprocess.CompletedProcess`` with text; Nova's log is in
+        what it wrote to standard error
+    """
+    settings = settings_.from_environment()
+    return subprocess.run(
+        [settings.bin(command),
+         '--config-file', settings.etc / 'nova-common.conf',
+         '--config-file', settings.etc / 'nova.conf', *arguments],
+        env=process.environment(settings, command), text=True,
+        timeout=TIMEOUT, capture_output=True)
+
+
+def force_down(host, is_down):
+    """Let Nova believe that a host is down, or look for itself."""
+    nova = cloud.connect('admin').compute
+    (service,) = nova.get(
+        '/os-services?binary=nova-compute&host=%s' % host,
+        microversion='2.53').json()['services']
+    nova.put('/os-services/' + service['id'], microversion='2.53',
+             json={'forced_down': is_down}).raise_for_status()
