@@ -283,7 +283,8 @@ FAULTS = {
     'compute-killed-in-attach': Fault(_in_attach(_kill_compute)),
     'compute-killed-after-event': Fault(_kill_compute_at_the_end),
     'host-filled': Fault(_fill_host_between, _empty_host),
-    **_killed('api', _kill_api, (pause_points.AFTER_CAST,)),
+    **_killed('api', _kill_api, (
+        pause_points.BEFORE_CAST, pause_points.AFTER_CAST)),
     'broker-restarted-after-cast': Fault(
         _at(pause_points.AFTER_CAST, _restart_broker)),
     'broker-restarted': Fault(_restart_broker_anywhere),
