@@ -12,24 +12,17 @@
 
 """Nova's books of one server: placement, the instance, the host's usage."""
 
-from keystoneauth1 import exceptions as ks_exc
 from nova.compute import resource_tracker
 from nova import exception
-from nova import objects
 from nova import utils
 import os_resource_classes as orc
 from oslo_log import log as logging
 from oslo_utils import excutils
 
-from nova_memhotplug.core import accounting
+from nova_memhotplug.compute import placement
 from nova_memhotplug.core import errors
 
 LOG = logging.getLogger(__name__)
-
-#: What Nova's placement client raises when placement fails; the last two
-#: when something else than placement answers.
-_PLACEMENT_FAILURES = (
-    exception.NovaException, ks_exc.ClientException, ValueError, KeyError)
 
 
 class Books:
@@ -41,6 +34,7 @@ class Books:
 
     def __init__(self, reportclient, tracker):
         self._reportclient = reportclient
+        self._placement = placement.Placement(reportclient)
         self._tracker = tracker
 
     def allocated_mb(self, context, instance) -> int:
@@ -52,7 +46,7 @@ class Books:
         :raises NothingAllocated: if it has not even an allocation there
         :raises AccountingFailed: if placement does not say
         """
-        return self._allocated(context, instance)[1]
+        return self._placement.allocated(context, instance)[1]
 
     def allocate(self, context, instance, total_mb: int, flavor=None) -> int:
         """Bring a server's allocation to what a total takes.
@@ -68,9 +62,8 @@ class Books:
         :raises HostFull: if the host has not that much
         :raises AccountingFailed: if placement does not do it
         """
-        provider, before_mb = self._allocated(context, instance)
-        delta_mb = accounting.allocation_mb(
-            total_mb, (flavor or instance.flavor).extra_specs) - before_mb
+        provider, delta_mb = self._placement.missing(
+            context, instance, total_mb, flavor)
         try:
             self._change(context, instance, provider, delta_mb)
         except exception.AllocationUpdateFailed as exc:
@@ -78,7 +71,7 @@ class Books:
             if free_mb is not None and free_mb < delta_mb:
                 raise errors.HostFull(asked_mb=delta_mb, free_mb=free_mb)
             raise errors.AccountingFailed(reason=exc.format_message())
-        except _PLACEMENT_FAILURES as exc:
+        except placement.FAILURES as exc:
             raise errors.AccountingFailed(reason=exc)
         return delta_mb
 
@@ -105,21 +98,6 @@ class Books:
 
         locked()
 
-    def _allocated(self, context, instance) -> tuple[str, int]:
-        """Find the provider of the server's host, and its RAM there."""
-        try:
-            provider = objects.ComputeNode.get_by_host_and_nodename(
-                context, instance.host, instance.node).uuid
-            allocations = self._reportclient.get_allocs_for_consumer(
-                context, instance.uuid)['allocations']
-        except _PLACEMENT_FAILURES as exc:
-            raise errors.AccountingFailed(reason=exc)
-        # After an evacuation the server has a share on its old host, too.
-        if provider not in allocations:
-            raise errors.NothingAllocated(uuid=instance.uuid)
-        resources = allocations[provider]['resources']
-        return provider, resources.get(orc.MEMORY_MB, 0)
-
     def _change(self, context, instance, provider, delta_mb: int) -> None:
         change = {provider: {'resources': {orc.MEMORY_MB: abs(delta_mb)}}}
         if delta_mb > 0:
@@ -131,20 +109,12 @@ class Books:
 
     def _free_mb(self, provider) -> int | None:
         """Ask placement what a host has free; None if it does not say."""
-        base = '/resource_providers/%s' % provider
         try:
-            inventories = self._reportclient.get(
-                base + '/inventories').json()['inventories']
-            usages = self._reportclient.get(
-                base + '/usages').json()['usages']
-            memory = inventories[orc.MEMORY_MB]
-        except (ks_exc.ClientException, KeyError, ValueError):
+            return self._placement.free_mb(provider)
+        except errors.AccountingFailed:
             LOG.warning('Placement does not tell what is free on %s.',
                         provider, exc_info=True)
             return None
-        capacity = ((memory['total'] - memory['reserved'])
-                    * memory['allocation_ratio'])
-        return int(capacity) - usages[orc.MEMORY_MB]
 
     def _usage(self, instance):
         return self._tracker._get_usage_dict(instance, instance)

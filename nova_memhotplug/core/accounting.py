@@ -36,3 +36,18 @@ def allocation_mb(total_mb: int, extra_specs: Mapping[str, str]) -> int:
         return total_mb
     reserved_mb = int(override)
     return max(reserved_mb, total_mb) if reserved_mb else 0
+
+
+def free_mb(
+    total_mb: int, reserved_mb: int, allocation_ratio: float, used_mb: int,
+) -> int:
+    """Say what of a host can still be allocated, as placement counts it.
+
+    :param total_mb: RAM of the host, in MiB
+    :param reserved_mb: what of it is kept from servers, in MiB
+    :param allocation_ratio: how often the rest may be given away
+    :param used_mb: what is allocated, in MiB
+    :returns: the amount, in MiB; 0 on a host that has given away too much
+    """
+    capacity_mb = int((total_mb - reserved_mb) * allocation_ratio)
+    return max(0, capacity_mb - used_mb)

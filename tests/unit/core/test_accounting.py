@@ -34,3 +34,16 @@ class AllocationTest(testtools.TestCase):
             extra_specs[accounting.OVERRIDE] = override
         self.assertEqual(
             expected, accounting.allocation_mb(total_mb, extra_specs))
+
+    @ddt.data(
+        # total, reserved, allocation ratio, used, free MiB
+        (16384, 512, 1.0, 1024, 14848),
+        (16384, 512, 1.5, 1024, 22784),
+        (1001, 0, 1.5, 0, 1501),
+        (16384, 512, 1.0, 15872, 0),
+        # The operator has lowered the ratio.
+        (16384, 512, 0.5, 15872, 0))
+    @ddt.unpack
+    def test_free(self, total_mb, reserved_mb, ratio, used_mb, expected):
+        self.assertEqual(expected, accounting.free_mb(
+            total_mb, reserved_mb, ratio, used_mb))
