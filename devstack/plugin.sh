@@ -39,6 +39,8 @@ function configure_memhotplug_compute {
 function configure_memhotplug_api {
     iniset "$NOVA_API_PASTE_INI" app:osapi_compute_app_v21 \
         paste.app_factory nova_memhotplug.api.router:APIRouter.factory
+    iniset "$NOVA_CONF" DEFAULT non_inheritable_image_properties \
+        cache_in_nova,bittorrent,memhotplug_guest
 }
 
 function configure_memhotplug {

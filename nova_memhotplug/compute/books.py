@@ -19,6 +19,7 @@ import os_resource_classes as orc
 from oslo_log import log as logging
 from oslo_utils import excutils
 
+from nova_memhotplug.compute import notes
 from nova_memhotplug.compute import placement
 from nova_memhotplug.core import errors
 
@@ -30,12 +31,15 @@ class Books:
 
     :param reportclient: Nova's placement client
     :param tracker: Nova's ``ResourceTracker`` of the host
+    :param take_note: makes a note of what the guest of an instance has; None
+        where there are no guests
     """
 
-    def __init__(self, reportclient, tracker):
+    def __init__(self, reportclient, tracker, take_note=None):
         self._reportclient = reportclient
         self._placement = placement.Placement(reportclient)
         self._tracker = tracker
+        self._take_note = take_note
 
     def allocated_mb(self, context, instance) -> int:
         """Read what a server has allocated in placement.
@@ -78,8 +82,9 @@ class Books:
     def commit(self, context, instance, total_mb: int, flavor=None) -> None:
         """Write a new total into the instance and the host's usage.
 
-        Both change while the resource tracker is held, so that its periodic
-        task sees them before or after, and never counts memory twice.
+        The note of the guest goes with it. All change while the resource
+        tracker is held, so that its periodic task sees them before or after,
+        and never counts memory twice.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``; saved
@@ -88,12 +93,13 @@ class Books:
         """
         new = (flavor or instance.flavor).obj_clone()
         new.memory_mb = total_mb
+        note = self._take_note and self._take_note(instance)
 
         @utils.synchronized(
             resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
         def locked():
             before = self._usage(instance)
-            _save(instance, new)
+            _save(context, instance, new, note)
             self._track(context, instance, before)
 
         locked()
@@ -139,19 +145,22 @@ class Books:
                         'periodic task.', node, exc_info=True)
 
 
-def _save(instance, flavor) -> None:
+def _save(context, instance, flavor, note) -> None:
     """Save an instance with a flavor; leave nothing unsaved in it if that
     fails, because Nova saves it again when it resets the task state.
     """
     old = instance.flavor, instance.memory_mb, instance.instance_type_id
+    metadata = notes.put(context, instance, note)
     _set(instance, flavor, flavor.memory_mb, flavor.id)
     try:
         instance.save()
     except Exception:
         with excutils.save_and_reraise_exception():
             _set(instance, *old)
+            instance.system_metadata = metadata
             instance.obj_reset_changes(
-                ['flavor', 'memory_mb', 'instance_type_id'])
+                ['flavor', 'memory_mb', 'instance_type_id',
+                 'system_metadata'])
 
 
 def _set(instance, flavor, memory_mb, flavor_id) -> None:

@@ -25,11 +25,12 @@ from nova_memhotplug.models import registry
 CONF = nova_conf.CONF
 
 
-def observe(driver, instance) -> report.Observation:
+def observe(driver, instance, ask_agent=True) -> report.Observation:
     """Look at a running server.
 
     :param driver: the ``MemHotplugLibvirtDriver``
     :param instance: a ``nova.objects.Instance``
+    :param ask_agent: whether to ask the guest, too, if it has an agent
     :returns: what is known of it
     :raises nova.exception.InstanceNotFound: if it has no domain
     :raises GuestOff: if its guest does not run
@@ -41,14 +42,16 @@ def observe(driver, instance) -> report.Observation:
         raise errors.GuestOff()
     guest = memory.read()
     blocks = None
-    if guest.has_agent and not memory.is_paused():
+    if ask_agent and guest.has_agent and not memory.is_paused():
         blocks = _ask_agent(memory, instance)
+    spec = driver.memory_spec(instance.flavor)
     return report.Observation(
         guest=guest,
-        spec=driver.memory_spec(instance.flavor),
+        spec=spec,
         books_mb=instance.flavor.memory_mb,
         step_mb=_step_mb(guest, blocks),
-        shim_directory=CONF.memhotplug.shim_directory,
+        strategy=report.strategy_of(
+            guest, spec, CONF.memhotplug.shim_directory),
         blocks=blocks)
 
 

@@ -139,7 +139,7 @@ def _room(
 def _alignment(
     guest: domain.GuestMemory, wanted_mb: int, step_mb: int,
 ) -> Iterator[errors.Refused]:
-    yield from _misaligned_devices(guest, step_mb)
+    yield from misaligned_devices(guest, step_mb)
     delta_mb = wanted_mb - guest.present_mb
     if units.is_multiple(delta_mb, step_mb):
         return
@@ -149,13 +149,17 @@ def _alignment(
         below_mb=below_mb, above_mb=below_mb + step_mb)
 
 
-def _misaligned_devices(
+def misaligned_devices(
     guest: domain.GuestMemory, step_mb: int,
 ) -> Iterator[errors.Refused]:
     """Find memory that was attached by hand without regard to blocks.
 
     QEMU puts the next device right behind it, at an address that the guest
     refuses (facts-qemu-libvirt.md, section 3).
+
+    :param guest: what the guest has
+    :param step_mb: in what steps it can take memory, in MiB; not 0
+    :returns: a reason for each such device
     """
     for dev in guest.devices:
         base_mb, rest = divmod(dev.base or 0, units.BYTES_PER_MIB)

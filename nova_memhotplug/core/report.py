@@ -35,7 +35,7 @@ class Observation:
     :param spec: what its flavor says; None without a ceiling
     :param books_mb: RAM in Nova's books (the flavor), in MiB
     :param step_mb: in what steps it can take memory, in MiB; 0 if it cannot
-    :param shim_directory: where the host has the emulator shim
+    :param strategy: how its reserved cell was made, see ``strategy_of``
     :param blocks: what the guest itself says; None if it does not answer
     """
 
@@ -43,7 +43,7 @@ class Observation:
     spec: spec_mod.MemorySpec | None
     books_mb: int
     step_mb: int
-    shim_directory: str
+    strategy: str | None
     blocks: blocklist.BlockList | None = None
 
 
@@ -65,7 +65,7 @@ def running(seen: Observation, grow: planner.Grow) -> Document:
         'slots': _slots(guest.slots, guest.used_slots),
         'devices': [_plugged(dev) for dev in guest.devices],
         'zero_node': guest.reserved_cell and guest.reserved_cell.id,
-        'strategy': strategy_of(guest, seen.spec, seen.shim_directory),
+        'strategy': seen.strategy,
         'guest': _guest(seen),
         'can_grow': next_plan['possible'],
         'reasons': next_plan['reasons'],
@@ -90,7 +90,7 @@ def stopped(spec: spec_mod.MemorySpec | None, books_mb: int) -> Document:
         'devices': [],
         'zero_node': None,
         'strategy': None,
-        'guest': {'agent': False, 'online_mb': None, 'confirmed': None},
+        'guest': None,
         'can_grow': False,
         'reasons': [] if spec else [reason(errors.NotElastic())],
     }
@@ -128,9 +128,18 @@ def reasons(refusals: Iterable[errors.MemoryHotplugError]) -> list[Document]:
     return [reason(refusal) for refusal in refusals]
 
 
-def reason(refusal: errors.MemoryHotplugError) -> Document:
-    """Describe one refusal."""
-    return {'code': refusal.code, 'message': str(refusal)}
+def reason(
+    refusal: errors.MemoryHotplugError, for_tenant: bool = False,
+) -> Document:
+    """Describe one refusal.
+
+    :param refusal: the refusal
+    :param for_tenant: whether it is told to somebody who does not run the
+        cloud
+    :returns: the document
+    """
+    tenant_msg = refusal.tenant_msg if for_tenant else None
+    return {'code': refusal.code, 'message': tenant_msg or str(refusal)}
 
 
 def strategy_of(

@@ -16,6 +16,8 @@ Every override calls ``super()`` and returns its result untouched for a flavor
 without ``memhotplug:max_memory_mb`` (design T6).
 """
 
+import functools
+
 from nova import conf as nova_conf
 from nova import exception
 from nova.virt.libvirt import driver
@@ -24,6 +26,7 @@ from oslo_log import log as logging
 from nova_memhotplug.compute import books as books_mod
 from nova_memhotplug.compute import compositions as compute_compositions
 from nova_memhotplug.compute import endpoint
+from nova_memhotplug.compute import notes
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug import conf
 from nova_memhotplug.core import compositions
@@ -60,7 +63,9 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             CONF.memhotplug.shim_directory)
         LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
         manager = self.virtapi._compute
-        books = books_mod.Books(manager.reportclient, manager.rt)
+        books = books_mod.Books(
+            manager.reportclient, manager.rt,
+            functools.partial(notes.take, self))
         self._reconciler = reconcile.Reconciler(host, self, books)
         manager.additional_endpoints.append(
             endpoint.MemHotplugEndpoint(manager, books, self._reconciler))
@@ -157,6 +162,14 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._make_elastic(guest, spec)
         except errors.StrategyUnavailable as exc:
             raise exception.ComputeResourcesUnavailable(reason=str(exc))
+        return guest
+
+    def _create_guest(self, context, xml, instance, *args, **kwargs):
+        """Start the guest, and leave a note of what it has been given."""
+        guest = super()._create_guest(
+            context, xml, instance, *args, **kwargs)
+        if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
+            notes.renew(context, self, instance)
         return guest
 
     def _check_flavor(self, flavor, image_meta, first_boot=False):

@@ -37,6 +37,7 @@ from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import context as nova_context
+from nova.db.main import models
 from nova import exception
 from nova import objects
 from nova.objects import fields
@@ -45,6 +46,7 @@ from nova.policies import migrate_server
 from nova import rpc
 from nova import service
 from nova import test
+from nova import utils as nova_utils
 from nova.virt import driver as virt_driver
 from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import driver
@@ -56,6 +58,7 @@ import webob.exc
 from nova_memhotplug.api import authorization
 from nova_memhotplug.api import router
 from nova_memhotplug.core import compositions
+from nova_memhotplug.core import notes
 
 #: Callables, and the parameters that this package gives them.
 CALLABLES = (
@@ -70,6 +73,8 @@ CALLABLES = (
      'self instance network_info image_meta'),
     ('nova.virt.libvirt.driver.LibvirtDriver._check_emulation_arch',
      'self image_meta'),
+    ('nova.virt.libvirt.driver.LibvirtDriver._create_guest',
+     'self context xml instance'),
     ('nova.virt.libvirt.driver.LibvirtDriver.migrate_disk_and_power_off',
      'self context instance dest flavor'),
     ('nova.virt.libvirt.host.Host.get_guest', 'self instance'),
@@ -133,6 +138,9 @@ CALLABLES = (
     ('nova.objects.ImageMeta.from_image_ref',
      'context image_api image_ref'),
     ('nova.api.openstack.wsgi.Fault.__init__', 'self exception'),
+    ('nova.scheduler.client.report.report_client_singleton', ''),
+    ('nova.objects.Instance.get_by_uuid', 'context uuid expected_attrs'),
+    ('nova.servicegroup.api.API.service_is_up', 'self member'),
     ('nova.objects.ComputeNode.get_by_host_and_nodename',
      'context host nodename'),
     ('nova.objects.InstanceAction.action_start',
@@ -276,6 +284,28 @@ class TestLibvirt(test.NoDBTestCase):
                 inspect.getsource(getattr(driver.LibvirtDriver, method)),
                 'LibvirtDriver.%s makes its XML in another way.' % method)
 
+    def test_one_start(self):
+        """Every guest is started by the method that is overridden."""
+        source = inspect.getsource(driver)
+        self.assertEqual(
+            1, source.count('libvirt_guest.Guest.create('),
+            'Nova defines domains in more than one place.')
+        self.assertIn(
+            'libvirt_guest.Guest.create(',
+            inspect.getsource(driver.LibvirtDriver._create_guest),
+            '_create_guest does not define the domain.')
+        self.assertIn(
+            'self._create_guest(', inspect.getsource(
+                driver.LibvirtDriver._create_guest_with_network),
+            '_create_guest_with_network starts guests in another way.')
+        for method in ('spawn', '_hard_reboot', 'resume', 'rescue',
+                       'unrescue', 'finish_migration',
+                       'finish_revert_migration'):
+            self.assertRegex(
+                inspect.getsource(getattr(driver.LibvirtDriver, method)),
+                r'self\._create_guest(_with_network)?\(',
+                'LibvirtDriver.%s starts guests in another way.' % method)
+
     def test_domain_of_guest(self):
         domain = object()
         self.assertIs(
@@ -402,6 +432,20 @@ class TestCompute(test.NoDBTestCase):
             '@utils.synchronized(instance.uuid)',
             inspect.getsource(manager.ComputeManager.terminate_instance),
             'nova-compute locks an instance under another name.')
+
+    def test_system_metadata(self):
+        """How much room a value has, and that it is loaded for the API."""
+        (length,) = {
+            column.type.length for column in
+            models.InstanceSystemMetadata.__table__.columns
+            if column.name == 'value'}
+        self.assertGreaterEqual(length, notes.MAX_LENGTH)
+        self.assertIn(
+            "'system_metadata'", inspect.getsource(compute_api.API.get),
+            'nova-api does not load the system metadata of servers.')
+        self.assertFalse(
+            notes.KEY.startswith(nova_utils.SM_IMAGE_PROP_PREFIX),
+            'a rebuild would remove the note.')
 
     def test_resource_tracker(self):
         self.assertEqual(

@@ -1,0 +1,215 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""A note of what a running guest has, from which its growth is planned.
+
+nova-compute leaves it with the server's own record, so that nova-api can plan
+without asking the host. Only plans read it. What the guest has is in its live
+domain (design T2), and a note that cannot be read, or of another version,
+counts as none.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import dataclasses
+import json
+import re
+import typing as ty
+
+from nova_memhotplug.core import device
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import planner
+from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import units
+
+#: Where it is in the server's system metadata.
+KEY = 'memhotplug_guest'
+#: What a value there can hold (nova/db/main/models.py,
+#: InstanceSystemMetadata).
+MAX_LENGTH = 255
+#: Raised with every change of the fields or of what they mean.
+VERSION = 1
+
+_FIELDS = frozenset((
+    'v', 'arch', 'boot', 'max', 'slots', 'node', 'zero', 'page', 'bound',
+    'step', 'how', 'dev'))
+_NAME = re.compile(r'[A-Za-z0-9_.-]+\Z')
+#: Larger than any size in MiB or KiB, node or slot there can be.
+_MAX_NUMBER = 2 ** 53
+#: QEMU, include/hw/acpi/memory_hotplug.h, ACPI_MAX_RAM_SLOTS.
+_MAX_SLOTS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """What a plan has to know of a guest.
+
+    :param guest: what the guest has; when read back, without what no plan
+        looks at: emulator, agent, the aliases and addresses of devices, and
+        cells other than the last
+    :param step_mb: in what steps it can take memory, in MiB; 0 if it cannot
+    :param strategy: how its reserved cell was made; None without room for
+        growth
+    """
+
+    guest: domain.GuestMemory
+    step_mb: int
+    strategy: str | None
+
+
+def write(note: Note) -> str | None:
+    """Write a note down.
+
+    :param note: the note
+    :returns: the text; None if it has no room for all of the guest's
+        devices, or the address of one of them matters to a plan
+    """
+    guest = note.guest
+    if note.step_mb and any(
+            planner.misaligned_devices(guest, note.step_mb)):
+        return None
+    text = json.dumps({
+        'v': VERSION,
+        'arch': guest.arch,
+        'boot': guest.boot_mb,
+        'max': guest.max_mb,
+        'slots': guest.slots,
+        'node': guest.target_node,
+        'zero': int(guest.reserved_cell is not None),
+        'page': guest.page_kib,
+        'bound': int(guest.is_host_bound),
+        'step': note.step_mb,
+        'how': note.strategy,
+        'dev': _runs(guest.devices),
+    }, separators=(',', ':'))
+    return text if len(text) <= MAX_LENGTH else None
+
+
+def read(text: str | None) -> Note | None:
+    """Read a note; whatever it says, this does not fail.
+
+    :param text: what was found; None if nothing was
+    :returns: the note; None if it is not one that ``write`` makes
+    """
+    if text is None or len(text) > MAX_LENGTH:
+        return None
+    try:
+        return _note(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _note(fields: ty.Any) -> Note:
+    if not isinstance(fields, dict) or set(fields) != _FIELDS:
+        raise ValueError('not the fields of a note')
+    _number(fields['v'], VERSION, VERSION)
+    note = Note(
+        guest=_guest(fields), step_mb=_number(fields['step']),
+        strategy=_strategy(fields['how']))
+    if write(note) is None or note.guest.used_slots > note.guest.slots:
+        raise ValueError('no guest is like this')
+    return note
+
+
+def _guest(fields: ty.Any) -> domain.GuestMemory:
+    boot_kib = units.mb_to_kib(_number(fields['boot'], 1))
+    max_mb = _optional(fields['max'])
+    return domain.GuestMemory(
+        arch=_name(fields['arch']),
+        emulator='',
+        boot_kib=boot_kib,
+        max_kib=None if max_mb is None else units.mb_to_kib(max_mb),
+        slots=_number(fields['slots'], 0, _MAX_SLOTS),
+        cells=tuple(_cells(
+            _optional(fields['node']), _flag(fields['zero']), boot_kib)),
+        devices=tuple(_devices(fields['dev'])),
+        page_kib=_number(fields['page']),
+        has_agent=False,
+        is_host_bound=_flag(fields['bound']))
+
+
+def _cells(
+    node: int | None, has_reserved: bool, boot_kib: int,
+) -> Iterator[domain.Cell]:
+    """Make cells of which the last is as it was; the others do not count."""
+    if has_reserved:
+        if not node:
+            raise ValueError('the reserved cell is not the first one')
+        yield domain.Cell(id=node - 1, memory_kib=boot_kib, has_cpus=True)
+        yield domain.Cell(id=node, memory_kib=0, has_cpus=False)
+    elif node is not None:
+        yield domain.Cell(id=node, memory_kib=boot_kib, has_cpus=True)
+
+
+def _runs(devices: Iterable[device.MemoryDevice]) -> list[list[ty.Any]]:
+    """Sum up devices that are alike in successive slots.
+
+    :returns: ``[first slot, how many, size in MiB, node]`` of each run, and
+        the model if it is not ``dimm``
+    """
+    runs: list[list[ty.Any]] = []
+    for dev in devices:
+        kind: list[ty.Any] = [dev.size_mb, dev.node]
+        if dev.model != device.DIMM:
+            kind.append(dev.model)
+        if runs and runs[-1][2:] == kind and dev.slot == _slot_after(runs[-1]):
+            runs[-1][1] += 1
+        else:
+            runs.append([dev.slot, 1, *kind])
+    return runs
+
+
+def _slot_after(run: list[ty.Any]) -> int | None:
+    slot, count = run[:2]
+    return None if slot is None else slot + count
+
+
+def _devices(runs: ty.Any) -> Iterator[device.MemoryDevice]:
+    if not isinstance(runs, list):
+        raise ValueError('devices are a list')
+    for run in runs:
+        if not isinstance(run, list) or len(run) not in (4, 5):
+            raise ValueError('not a run of devices')
+        first = _optional(run[0], _MAX_SLOTS)
+        for index in range(_number(run[1], 1, _MAX_SLOTS)):
+            yield device.MemoryDevice(
+                model=_name(run[4]) if run[4:] else device.DIMM,
+                size_mb=_number(run[2]), node=_optional(run[3]),
+                slot=None if first is None else first + index)
+
+
+def _number(
+    value: ty.Any, minimum: int = 0, maximum: int = _MAX_NUMBER,
+) -> int:
+    # A bool is an int for isinstance().
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise ValueError('not a number that can be')
+    return value
+
+
+def _optional(value: ty.Any, maximum: int = _MAX_NUMBER) -> int | None:
+    return None if value is None else _number(value, 0, maximum)
+
+
+def _flag(value: ty.Any) -> bool:
+    return bool(_number(value, 0, 1))
+
+
+def _name(value: ty.Any) -> str:
+    if not isinstance(value, str) or not _NAME.match(value):
+        raise ValueError('not a name')
+    return value
+
+
+def _strategy(value: ty.Any) -> str | None:
+    if value is not None and value not in strategies.ORDER:
+        raise ValueError('not a strategy')
+    return ty.cast(str | None, value)
