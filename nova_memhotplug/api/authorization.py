@@ -77,12 +77,19 @@ def may_move(context, action: str, instance) -> bool:
     :param instance: the ``nova.objects.Instance`` it is about
     """
     return any(
-        _is_allowed(context, rule.name, instance)
+        is_authorized(context, rule.name, instance)
         for rule in migrate_server.list_rules()
         if rule.name.removesuffix(':host') == MIGRATIONS[action])
 
 
-def _is_allowed(context, rule, instance):
+def is_authorized(context, rule: str, instance) -> bool:
+    """Tell whether a user may do something with a server.
+
+    :param context: the request context
+    :param rule: one of the names in ``policies.server_memory``
+    :param instance: the ``nova.objects.Instance`` it is about
+    :returns: whether ``authorize`` would let it pass
+    """
     try:
         authorize(context, rule, instance)
     except exception.PolicyNotAuthorized:

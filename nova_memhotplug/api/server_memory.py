@@ -54,7 +54,9 @@ class ServerMemoryController(wsgi.Controller):
         memory_mb = req.GET.get('memory_mb')
         with _http_errors(server_id):
             return views.show(self._api.get_memory(
-                context, instance, memory_mb and int(memory_mb)))
+                context, instance, memory_mb and int(memory_mb),
+                may_resize=authorization.is_authorized(
+                    context, policies.RESIZE, instance)))
 
     @wsgi.response(202)
     @wsgi.expected_errors((400, 403, 404, 409, 503))

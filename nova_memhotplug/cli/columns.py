@@ -39,12 +39,14 @@ class ReasonsColumn(columns.FormattableColumn):
 
 
 class GuestColumn(columns.FormattableColumn):
-    """What the guest says of itself, when it has an agent."""
+    """What the guest says of itself, when it was asked and has an agent."""
 
     CONFIRMED = {True: 'all of it confirmed', False: 'not all confirmed'}
 
     def human_readable(self):
-        guest = self._value or {}
+        if self._value is None:
+            return 'not asked'
+        guest = self._value
         words = ['no agent: not confirmed']
         if guest.get('agent'):
             words = ['agent does not answer: not confirmed']

@@ -32,6 +32,9 @@ FORMATS = {
     'slots': columns.SlotsColumn,
 }
 
+#: Those of them for which nothing means something.
+NULLABLE = frozenset(('guest',))
+
 #: What a resize has come to, by what the guest says of it.
 OUTCOMES = {
     True: 'confirmed by the guest',
@@ -92,7 +95,8 @@ class _MemoryCommand(command.ShowOne):
     def _columns(data):
         """Turn a mapping of the API into the columns of ``ShowOne``."""
         return tuple(data), tuple(
-            FORMATS[key](value) if key in FORMATS and value is not None
+            FORMATS[key](value)
+            if key in FORMATS and (value is not None or key in NULLABLE)
             else value for key, value in data.items())
 
 
@@ -115,7 +119,8 @@ class PlanServerMemory(_MemoryCommand):
         memory_client = self._client(parsed_args)
         memory = memory_client.show(
             self._total(memory_client, parsed_args.size))
-        return self._columns(memory['plan'])
+        return self._columns(memory['plan'] | {
+            'source': memory.get('source')})
 
 
 class SetServerMemory(_MemoryCommand):

@@ -15,45 +15,26 @@
 from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import vm_states
-from nova import conf as nova_conf
 from nova import exception
 from nova import objects
 from nova import servicegroup
 from oslo_log import log as logging
-import oslo_messaging as messaging
 from oslo_utils import excutils
 
 from nova_memhotplug.compute import history
 from nova_memhotplug.compute import pause_points
-from nova_memhotplug.compute import quota
-from nova_memhotplug.compute import request_spec
+from nova_memhotplug.compute import plan as plan_mod
 from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.compute import settle
-from nova_memhotplug import conf
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import flavor as flavor_mod
 from nova_memhotplug.core import report
 from nova_memhotplug.core import spec as spec_mod
-from nova_memhotplug.models import registry
-
-CONF = nova_conf.CONF
-conf.memhotplug.register_opts(CONF)
 
 LOG = logging.getLogger(__name__)
 
-#: The states in which a domain runs or could at once.
-_HAS_LIVE_DOMAIN = (vm_states.ACTIVE, vm_states.PAUSED)
-
-
-class PlanRefused(Exception):
-    """A host said no to a wanted total.
-
-    :param reason: a document with ``code`` and ``message``
-    """
-
-    def __init__(self, reason):
-        super().__init__(reason['message'])
-        self.code = reason['code']
+#: What the methods below raise, too.
+PlanRefused = plan_mod.PlanRefused
 
 
 class API:
@@ -62,31 +43,26 @@ class API:
     def __init__(self):
         self._rpcapi = rpcapi.MemHotplugAPI()
         self.servicegroup_api = servicegroup.API()
+        self._planner = plan_mod.Planner(
+            self._rpcapi, self.servicegroup_api)
 
-    def get_memory(self, context, instance, memory_mb=None):
+    def get_memory(
+        self, context, instance, memory_mb=None, may_resize=True,
+    ):
         """Describe a server's memory, and plan.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``
         :param memory_mb: a wanted total to plan for, in MiB; None for none
-        :returns: the document of ``core.report``
-        :raises nova.exception.ServiceUnavailable: if its host is down
+        :param may_resize: whether the user may resize it, by the policy
+        :returns: the document of ``core.report``, with ``source``
+        :raises nova.exception.ServiceUnavailable: if its host has to be asked
+            and is down
+        :raises nova.exception.InvalidInput: if its flavor cannot be read
         :raises PlanRefused: if its host has not this extension
         """
-        request_spec.sync(context, instance)
-        if instance.vm_state in _HAS_LIVE_DOMAIN and instance.host:
-            document = self._ask_host(context, instance, memory_mb)
-        else:
-            document = report.stopped(
-                self._spec(instance), instance.flavor.memory_mb)
-            _add_plan(document, memory_mb)
-        if memory_mb is not None:
-            plan = document['plan']
-            plan['reasons'] += _quota_reasons(context, instance, memory_mb)
-            plan['possible'] = not plan['reasons']
-        _add_reasons(document, _state_reasons(context, instance))
-        document['last_resize'] = history.last_resize(context, instance)
-        return document
+        return self._planner.describe(
+            context, instance, memory_mb, may_resize)
 
     @compute_api.check_instance_lock
     @compute_api.check_instance_host()
@@ -107,17 +83,13 @@ class API:
         :raises nova.exception.ServiceUnavailable: if its host is down
         :raises PlanRefused: if it cannot be
         """
-        document = self._ask_host(context, instance, memory_mb)
+        document = self._planner.ask_host(context, instance, memory_mb)
         plan = document['plan']
         if plan['reasons']:
             raise PlanRefused(plan['reasons'][0])
-        # The books may have been left behind by a crash.
-        document['changed'] = bool(
-            plan['devices'] or flavor is not None or
-            document['requested_mb'] != memory_mb)
+        document['changed'] = plan_mod.is_change(document, flavor)
         if document['changed']:
-            for reason in _quota_reasons(context, instance, memory_mb):
-                raise PlanRefused(reason)
+            self._check_claim(context, instance, memory_mb, flavor)
             self._start(context, instance, memory_mb, flavor)
         return document
 
@@ -138,7 +110,7 @@ class API:
             raise exception.FlavorNotFound(flavor_id=flavor_id)
         try:
             flavor_mod.check_change(_shape(instance.flavor), _shape(flavor))
-            spec = self._spec_of(flavor)
+            spec = plan_mod.spec_of(flavor)
             if spec is None:
                 raise errors.NotElastic()
             spec_mod.check_boot_size(spec, flavor.memory_mb)
@@ -160,6 +132,16 @@ class API:
         """
         settle.settle(self._rpcapi, context, instance)
 
+    @staticmethod
+    def _check_claim(context, instance, memory_mb, flavor):
+        """Refuse what the claim on the host would, as far as can be known."""
+        for refusal in plan_mod.claim_refusals(
+                context, instance, memory_mb, flavor):
+            if not isinstance(refusal, errors.AccountingFailed):
+                raise PlanRefused(report.reason(refusal))
+            LOG.warning('Left for the host to decide: %s', refusal,
+                        instance=instance)
+
     def _start(self, context, instance, memory_mb, flavor):
         instance.task_state = task_states.RESIZE_PREP
         instance.save(expected_vm_state=[vm_states.ACTIVE],
@@ -176,35 +158,6 @@ class API:
                 instance.save(expected_task_state=[task_states.RESIZE_PREP])
         pause_points.reach(pause_points.AFTER_CAST)
 
-    @compute_api.check_instance_host(check_is_up=True)
-    def _ask_host(self, context, instance, memory_mb):
-        try:
-            document = self._rpcapi.get_memory(context, instance, memory_mb)
-        except messaging.UnsupportedVersion:
-            raise PlanRefused(report.reason(errors.HostUnaware()))
-        except messaging.RemoteError as exc:
-            # Over a broker, the exceptions of oslo.messaging's dispatcher
-            # come as this one.
-            if exc.exc_type != 'UnsupportedVersion':
-                raise
-            raise PlanRefused(report.reason(errors.HostUnaware()))
-        except messaging.MessagingTimeout:
-            raise exception.ServiceUnavailable()
-        _add_plan(document, memory_mb)
-        return document
-
-    def _spec(self, instance):
-        try:
-            return self._spec_of(instance.flavor)
-        except errors.InvalidSpec as exc:
-            raise exception.InvalidInput(reason=str(exc))
-
-    @staticmethod
-    def _spec_of(flavor):
-        return spec_mod.from_extra_specs(
-            flavor.extra_specs, CONF.memhotplug.default_slots,
-            registry.models())
-
 
 def _shape(flavor):
     """Take from a Nova flavor what a resize of memory looks at."""
@@ -212,42 +165,3 @@ def _shape(flavor):
         name=flavor.name, memory_mb=flavor.memory_mb, vcpus=flavor.vcpus,
         root_gb=flavor.root_gb, ephemeral_gb=flavor.ephemeral_gb,
         swap=flavor.swap, extra_specs=flavor.extra_specs)
-
-
-def _state_reasons(context, instance):
-    """List what about the state of a server is against growing it."""
-    against = []
-    if instance.vm_state != vm_states.ACTIVE:
-        against.append(errors.NotActive(vm_state=instance.vm_state))
-    if instance.task_state is not None:
-        against.append(errors.Busy(task_state=instance.task_state))
-    if instance.locked and not context.is_admin:
-        against.append(errors.Locked())
-    return report.reasons(against)
-
-
-def _quota_reasons(context, instance, memory_mb):
-    """List what about the project's quota is against a wanted total."""
-    try:
-        quota.check(context, instance, memory_mb)
-    except errors.OverQuota as exc:
-        return [report.reason(exc)]
-    return []
-
-
-def _add_reasons(document, against):
-    """Add reasons against growth to a document and to its plan."""
-    document['can_grow'] = document['can_grow'] and not against
-    document['reasons'] += against
-    if 'plan' in document:
-        plan = document['plan']
-        plan['possible'] = plan['possible'] and not against
-        plan['reasons'] += against
-
-
-def _add_plan(document, memory_mb):
-    """Plan nothing where a plan was wanted of a server that does not run."""
-    if memory_mb is not None:
-        document.setdefault('plan', {
-            'memory_mb': memory_mb, 'possible': False, 'devices': [],
-            'reasons': list(document['reasons'])})

@@ -218,6 +218,21 @@ class Locked(Refused):
     msg_fmt = 'The server is locked.'
 
 
+class NotAllowed(Refused):
+    """The policy lets somebody look at a server, but not change it."""
+
+    code = 'not_allowed'
+    msg_fmt = ('The policy does not allow you to change the memory of this '
+               'server.')
+
+
+class HostDown(Refused):
+    """Nobody answers on the server's host."""
+
+    code = 'host_down'
+    msg_fmt = 'The compute service of the host of this server is down.'
+
+
 class HostUnaware(Refused):
     """The server's host runs without this extension."""
 
@@ -249,7 +264,6 @@ class HostFull(MemoryHotplugError):
     code = 'host_full'
     msg_fmt = ('The host of this server has %(free_mb)d MiB of memory free; '
                '%(asked_mb)d MiB more were asked for.')
-    tenant_msg = 'The host of this server has not enough memory free.'
 
 
 class AccountingFailed(MemoryHotplugError):

@@ -50,6 +50,10 @@ class MemoryModel(abc.ABC):
         Alignment and ceiling have been checked. Nothing is touched here. A
         device to attach has an alias from ``core.device.new_alias()``.
 
+        nova-api plans from a note of the guest (``core.notes``). There the
+        devices that it has are without alias and address, and only size,
+        node and model of the changes matter.
+
         :param guest: what the guest has
         :param delta_mb: RAM to add, in MiB, a whole number of memory blocks
         :param node: the guest NUMA node that is to have it

@@ -34,6 +34,7 @@ from oslo_utils import uuidutils
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import notes
 from tests.functional import fixtures
 
 DRIVER = 'memhotplug.MemHotplugLibvirtDriver'
@@ -146,6 +147,15 @@ class MemoryTestBase(base.ServersTestBase):
         return self.call(
             api or self.api, 'POST', server['id'], 'action',
             {'resizeMemory': {'memory_mb': memory_mb}})
+
+    def plan(self, server, memory_mb, api=None):
+        """GET os-memory with a total: the document, its plan, the codes."""
+        status, body = self.show(server, memory_mb, api)
+        self.assertEqual(200, status, body)
+        memory = body['memory']
+        codes = [reason['code'] for reason in memory['plan']['reasons']]
+        self.assertEqual(not codes, memory['plan']['possible'])
+        return memory, memory['plan'], codes
 
     def grow(self, server, memory_mb):
         """Resize, and wait for the end of it, whatever that is."""
@@ -267,6 +277,10 @@ class MemoryTestBase(base.ServersTestBase):
         self.assertEqual('compute_resize_memory', event['event'])
         self.assertEqual('Error', event['result'])
         self.assertIn(sentence, event['details'])
+
+    def note(self, server):
+        """Return the note that the host has left of the guest."""
+        return self.instance(server).system_metadata.get(notes.KEY)
 
     # What can happen on a host
 

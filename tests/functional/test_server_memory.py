@@ -62,6 +62,7 @@ class TestShow(base.MemoryTestBase):
             'devices': [], 'zero_node': 1, 'strategy': 'shim',
             'guest': {'agent': False, 'online_mb': None, 'confirmed': None},
             'can_grow': True, 'reasons': [], 'last_resize': None,
+            'source': 'host',
         }}, body)
 
     def test_grown_server(self):
@@ -452,8 +453,9 @@ class TestFailures(base.MemoryTestBase):
         self._usable(server, 1024)
 
     def test_placement_is_full(self):
+        """The room that there was when it was asked for is gone."""
         server = self.boot_elastic()
-        self.fill_host(free_mb=256)
+        self.before_start(lambda: self.fill_host(free_mb=256))
         attached = []
         self.before_attach(lambda domain, xml: attached.append(xml))
         self.grow(server, 1024)
@@ -476,19 +478,21 @@ class TestFailures(base.MemoryTestBase):
         """The plan is made again on the host, under the lock."""
         server = self.boot_elastic(**{'memhotplug:slots': '1'})
         fake = self.fake_domain(server)
-        self.stub_out_plan(fake)
+        self.before_start(lambda: fake.attachDeviceFlags(
+            '<memory model="dimm"><target><size unit="KiB">131072</size>'
+            '<node>1</node></target></memory>', 3))
         self.grow(server, 1024)
         self.assertEqual('Error', self.events(server)[0]['message'])
         self.assertEqual(1, len(self.guest(server).devices))
 
-    def stub_out_plan(self, fake):
-        """Have somebody attach a device right after the request."""
+    def before_start(self, what):
+        """Have something happen between the checks and the resize, once."""
         start = compute_api.API._start
+        pending = [what]
 
         def start_late(this, *args):
-            fake.attachDeviceFlags(
-                '<memory model="dimm"><target><size unit="KiB">131072</size>'
-                '<node>1</node></target></memory>', 3)
+            while pending:
+                pending.pop()()
             start(this, *args)
 
         self.stub_out('nova_memhotplug.compute.api.API._start', start_late)

@@ -108,17 +108,14 @@ class BooksTest(base.LiveTest):
     def test_full_host(self):
         server = self.boot()
         self._fill(self.host(server), leave_mb=256)
-        self.assertEqual(202, server.resize(4096).status_code)
-        server.wait()
-        last = server.memory()['last_resize']
-        self.assertEqual('failed', last['status'])
-        # How much the host has is the operator's business.
-        self.assertNotIn('MiB', last['message'])
-        self.assertIn('not enough memory free', last['message'])
-        last = server.memory(user='admin')['last_resize']
+        plan = server.memory(4096)['plan']
+        self.assertEqual(
+            ['host_full'], [why['code'] for why in plan['reasons']])
         # A host's memory may change while a virtual machine runs it.
-        self.assertThat(last['message'], matchers.MatchesRegex(
+        self.assertThat(plan['reasons'][0]['message'], matchers.MatchesRegex(
             r'.* has \d+ MiB of memory free; 3584 MiB more were asked for\.'))
+        self.refuse(server, {'memory_mb': 4096}, 409, 'MiB of memory free',
+                    '3584 MiB more')
         self.assert_total(server, 512)
         self.assertEqual([], server.memory()['devices'])
 

@@ -175,6 +175,17 @@ class ShowTestCase(CommandTestCase):
                 'confirmed': confirmed})]))
             self.assertEqual(words, shown['guest'].human_readable())
 
+    def test_host_was_not_asked(self):
+        """As for a server that does not run."""
+        device = dict(DEVICE, alias=None, address=None)
+        shown = self.show(FakeCompute(memory=[memory(
+            guest=None, source='flavor', devices=[device])]))
+        self.assertEqual('not asked', shown['guest'].human_readable())
+        self.assertIsNone(shown['guest'].machine_readable())
+        self.assertEqual('512 MiB dimm on node 1, slot 0',
+                         shown['devices'].human_readable())
+        self.assertEqual('flavor', shown['source'])
+
     def test_unknown_and_empty_keys(self):
         shown = self.show(FakeCompute(memory=[memory(
             later='x', last_resize=None, zero_node=None)]))
@@ -222,6 +233,23 @@ class PlanTestCase(CommandTestCase):
         self.assertIs(True, planned['possible'])
         self.assertEqual('512 MiB dimm on node 1',
                          planned['devices'].human_readable())
+
+    def test_source(self):
+        compute = FakeCompute(memory=[memory(
+            plan=self.PLAN, guest=None, source='note')])
+        self.assertEqual('note', self.plan(compute, '1536')['source'])
+
+    def test_every_reason(self):
+        reasons = [
+            {'code': 'host_full', 'message': 'The host is full.'},
+            {'code': 'not_allowed', 'message': 'You may not.'}]
+        plan = dict(self.PLAN, possible=False, devices=[], reasons=reasons)
+        planned = self.plan(FakeCompute(memory=[memory(
+            plan=plan, guest=None, source='note')]), '1536')
+        self.assertIs(False, planned['possible'])
+        self.assertEqual('The host is full.\nYou may not.',
+                         planned['reasons'].human_readable())
+        self.assertEqual(reasons, planned['reasons'].machine_readable())
 
     def test_addition_counts_from_the_books(self):
         compute = FakeCompute(memory=[

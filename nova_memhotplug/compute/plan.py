@@ -1,0 +1,247 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Describe the memory of servers and plan its growth, in nova-api.
+
+A plan is made from the note that the host has left with the server
+(core.notes), by the functions that the host itself plans with; where there is
+no note, the host is asked.
+"""
+
+from nova.compute import api as compute_api
+from nova.compute import vm_states
+from nova import conf as nova_conf
+from nova import exception
+import oslo_messaging as messaging
+
+from nova_memhotplug.compute import history
+from nova_memhotplug.compute import observe
+from nova_memhotplug.compute import placement
+from nova_memhotplug.compute import quota
+from nova_memhotplug.compute import request_spec
+from nova_memhotplug.compute import rpcapi
+from nova_memhotplug import conf
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import notes
+from nova_memhotplug.core import report
+from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.models import registry
+
+CONF = nova_conf.CONF
+conf.memhotplug.register_opts(CONF)
+
+#: The states in which a domain runs or could at once.
+_HAS_LIVE_DOMAIN = (vm_states.ACTIVE, vm_states.PAUSED)
+
+#: Where a document comes from: the host was asked, or nova-api knows by
+#: itself what the guest has, or what it would boot with.
+HOST, NOTE, FLAVOR = 'host', 'note', 'flavor'
+
+
+class PlanRefused(Exception):
+    """A server cannot be brought to a wanted total.
+
+    :param reason: a document with ``code`` and ``message``
+    """
+
+    def __init__(self, reason):
+        super().__init__(reason['message'])
+        self.code = reason['code']
+
+
+class Planner:
+    """Describes and plans; changes nothing but a RequestSpec left behind.
+
+    :param hosts: the RPC client of the compute hosts
+    :param servicegroup_api: Nova's ``servicegroup.API``
+    """
+
+    def __init__(self, hosts: rpcapi.MemHotplugAPI, servicegroup_api):
+        self._hosts = hosts
+        self.servicegroup_api = servicegroup_api
+
+    def describe(self, context, instance, memory_mb=None, may_resize=True):
+        """Describe a server's memory, and plan.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``
+        :param memory_mb: a wanted total to plan for, in MiB; None for none
+        :param may_resize: whether the user may resize it, by the policy
+        :returns: the document of ``core.report``, with ``source``
+        :raises nova.exception.ServiceUnavailable: if its host has to be asked
+            and is down
+        :raises nova.exception.InvalidInput: if its flavor cannot be read
+        :raises PlanRefused: if its host has not this extension
+        """
+        request_spec.sync(context, instance)
+        document = self._document(context, instance, memory_mb)
+        against = report.reasons(self._state_refusals(
+            context, instance, document['source'] != HOST))
+        document['reasons'] = against + document['reasons']
+        document['can_grow'] = document['can_grow'] and not against
+        if memory_mb is not None:
+            self._complete(
+                context, instance, document, against, may_resize)
+        document['last_resize'] = history.last_resize(context, instance)
+        return document
+
+    @compute_api.check_instance_host(check_is_up=True)
+    def ask_host(self, context, instance, memory_mb=None):
+        """Have the host of a server describe its memory, and plan.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``
+        :param memory_mb: a wanted total to plan for, in MiB; None for none
+        :returns: the document
+        :raises nova.exception.ServiceUnavailable: if the host is down
+        :raises PlanRefused: if the host has not this extension
+        """
+        try:
+            document = self._hosts.get_memory(context, instance, memory_mb)
+        except messaging.UnsupportedVersion:
+            raise PlanRefused(report.reason(errors.HostUnaware()))
+        except messaging.RemoteError as exc:
+            # Over a broker, the exceptions of oslo.messaging's dispatcher
+            # come as this one.
+            if exc.exc_type != 'UnsupportedVersion':
+                raise
+            raise PlanRefused(report.reason(errors.HostUnaware()))
+        except messaging.MessagingTimeout:
+            raise exception.ServiceUnavailable()
+        _add_plan(document, memory_mb)
+        return document | {'source': HOST}
+
+    def _document(self, context, instance, memory_mb):
+        """Describe a server from the nearest source that knows."""
+        if instance.vm_state not in _HAS_LIVE_DOMAIN or not instance.host:
+            document = report.stopped(
+                self._own_spec(instance), instance.flavor.memory_mb)
+            _add_plan(document, memory_mb)
+            return document | {'source': FLAVOR}
+        if memory_mb is not None:
+            seen = self._from_note(instance)
+            if seen is not None:
+                grow = observe.grow_of(seen.spec)
+                return report.running(seen, grow) | {
+                    'source': NOTE, 'guest': None,
+                    'plan': report.plan(seen, memory_mb, grow)}
+        return self.ask_host(context, instance, memory_mb)
+
+    def _from_note(self, instance) -> report.Observation | None:
+        """Read the note of a server.
+
+        :returns: what it says; None if there is none that can be believed
+        """
+        spec = self._own_spec(instance)
+        note = notes.read(instance.system_metadata.get(notes.KEY))
+        total_mb = instance.flavor.memory_mb
+        if spec is None or note is None or note.guest.present_mb != total_mb:
+            return None
+        return report.Observation(
+            guest=note.guest, spec=spec, books_mb=total_mb,
+            step_mb=note.step_mb, strategy=note.strategy)
+
+    @staticmethod
+    def _own_spec(instance):
+        try:
+            return spec_of(instance.flavor)
+        except errors.InvalidSpec as exc:
+            raise exception.InvalidInput(reason=str(exc))
+
+    def _complete(self, context, instance, document, against, may_resize):
+        """Add to a plan what is against it, in the order in which the action
+        looks at it.
+        """
+        plan = document['plan']
+        if not may_resize:
+            against = [report.reason(errors.NotAllowed())] + against
+        plan['reasons'] = against + plan['reasons']
+        if is_change(document):
+            plan['reasons'] += [
+                report.reason(refusal, for_tenant=not context.is_admin)
+                for refusal in claim_refusals(
+                    context, instance, plan['memory_mb'])]
+        plan['possible'] = not plan['reasons']
+
+    def _state_refusals(self, context, instance, check_host):
+        """List what about the state of a server is against growing it."""
+        if instance.locked and not context.is_admin:
+            yield errors.Locked()
+        if instance.vm_state != vm_states.ACTIVE:
+            yield errors.NotActive(vm_state=instance.vm_state)
+        if instance.task_state is not None:
+            yield errors.Busy(task_state=instance.task_state)
+        if check_host and instance.host and not self._is_host_up(instance):
+            yield errors.HostDown()
+
+    def _is_host_up(self, instance) -> bool:
+        return any(
+            self.servicegroup_api.service_is_up(service)
+            for service in instance.services
+            if service.binary == 'nova-compute')
+
+
+def spec_of(flavor) -> spec_mod.MemorySpec | None:
+    """Read what a flavor says.
+
+    :param flavor: a ``nova.objects.Flavor``
+    :returns: the spec; None without a ceiling
+    :raises InvalidSpec: if it cannot be read
+    """
+    return spec_mod.from_extra_specs(
+        flavor.extra_specs, CONF.memhotplug.default_slots,
+        registry.models())
+
+
+def claim_refusals(context, instance, memory_mb, flavor=None):
+    """Say what keeps a server from claiming what it needs for a total.
+
+    :param context: the request context
+    :param instance: a ``nova.objects.Instance``
+    :param memory_mb: RAM it is to have, in MiB
+    :param flavor: the flavor that it is to change to; None to keep its own
+    :returns: ``OverQuota``, and ``HostFull`` or, where placement does not say
+        what the host has, ``AccountingFailed``, as there are
+    """
+    try:
+        quota.check(context, instance, memory_mb)
+    except errors.OverQuota as exc:
+        yield exc
+    if not instance.host:
+        return
+    try:
+        placement.Placement.connect().check_room(
+            context, instance, memory_mb, flavor)
+    except (errors.HostFull, errors.AccountingFailed) as exc:
+        yield exc
+
+
+def is_change(document, flavor=None) -> bool:
+    """Tell whether a resize would do anything.
+
+    The books may have been left behind by a crash, so that there is
+    something to do for a guest that has the total already.
+
+    :param document: a document with a ``plan``
+    :param flavor: the flavor to change to; None to keep the server's own
+    :returns: whether anything would be done, or tried
+    """
+    plan = document['plan']
+    return bool(plan['devices'] or flavor is not None or
+                document['requested_mb'] != plan['memory_mb'])
+
+
+def _add_plan(document, memory_mb):
+    """Plan nothing where a plan was wanted of a server that does not run."""
+    if memory_mb is not None:
+        document.setdefault('plan', {
+            'memory_mb': memory_mb, 'possible': False, 'devices': [],
+            'reasons': list(document['reasons'])})
