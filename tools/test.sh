@@ -226,7 +226,7 @@ in_sandbox() {
 }
 
 tier_live() {
-    in_sandbox '' run_stestr live --serial "$@"
+    in_sandbox '--computes 2' run_stestr live --serial "$@"
 }
 
 tier_faults() {

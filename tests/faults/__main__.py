@@ -49,6 +49,7 @@ def main():
     except machine_mod.SandboxError as exc:
         sys.exit('faults: %s' % exc)
     rounds.clean(machine)
+    subject_mod.wait_alone(machine.host)
     subject = subject_mod.Subject(books_mod.Books(machine))
     try:
         outcomes = _run(

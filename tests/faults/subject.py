@@ -124,6 +124,26 @@ class Subject:
                 not guest['blocks_offline']))
 
 
+def wait_alone(host, seconds=120):
+    """Wait until Nova has only one host to choose from.
+
+    It takes a minute until Nova takes a host for down that is not run any
+    more.
+
+    :param host: the host that runs
+    """
+    compute = cloud.connect('admin').compute
+
+    def others():
+        return [service.host for service in compute.services(
+            binary='nova-compute')
+            if service.host != host and service.state == 'up']
+
+    left = _retry(seconds, others, bool)
+    if left:
+        raise AssertionError('hosts run that should not: %s' % left)
+
+
 def sweep():
     """Delete servers that a killed run has left behind."""
     compute = cloud.connect('admin').compute
