@@ -19,6 +19,8 @@ import warnings
 
 from nova import conf as nova_conf
 from nova import context as nova_context
+from nova.db.main import api as db_api
+from nova.db.main import models
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
@@ -27,9 +29,7 @@ from nova.tests.functional.libvirt import base
 # Loaded here: in a test, Nova forbids what tries to import libvirt.
 import nova.virt.memhotplug  # noqa: F401
 from oslo_serialization import jsonutils
-from oslo_utils import fixture as time_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
-from oslo_utils import timeutils
 from oslo_utils import uuidutils
 
 from nova_memhotplug.core import device
@@ -295,19 +295,26 @@ class MemoryTestBase(base.ServersTestBase):
         self.computes[host].stop()
         self.force_down(host)
 
-    def run_periodic_task(self, host='compute1', after=0):
-        """Run the task in which a host looks at its resources.
+    def run_periodic_task(self, host='compute1'):
+        """Run the task in which a host looks at its resources."""
+        self.computes[host].manager.update_available_resource(self.ctxt)
 
-        :param host: the host
-        :param after: how much later it is then, in seconds
+    def grow_old(self, server, seconds):
+        """Let time go by for a server, and for nothing else.
+
+        If the clock were put forward, services would look dead to each other.
         """
-        manager = self.computes[host].manager
-        then = timeutils.utcnow() + datetime.timedelta(seconds=after)
-        if after:
-            with time_fixture.TimeFixture(then):
-                manager.update_available_resource(self.ctxt)
-        else:
-            manager.update_available_resource(self.ctxt)
+        @db_api.pick_context_manager_writer
+        def antedate(context, model, column, **which):
+            for record in context.session.query(model).filter_by(**which):
+                then = getattr(record, column) - datetime.timedelta(
+                    seconds=seconds)
+                context.session.query(model).filter_by(id=record.id).update(
+                    {column: then})
+
+        antedate(self.ctxt, models.InstanceAction, 'start_time',
+                 instance_uuid=server['id'])
+        antedate(self.ctxt, models.Instance, 'updated_at', uuid=server['id'])
 
     def attach_unbooked(self, server, size_mb, foreign=False):
         """Give a guest a device that the books know nothing of.

@@ -12,14 +12,11 @@
 
 """Requests that nova-api has accepted and no host has received."""
 
-import datetime
 from unittest import mock
 
 from nova.compute import instance_actions
 from nova import context as nova_context
 from nova import objects
-from oslo_utils import fixture as time_fixture
-from oslo_utils import timeutils
 
 from nova_memhotplug.compute import pause_points
 from nova_memhotplug.compute import rpcapi
@@ -86,6 +83,11 @@ class LostRequestsTestBase(base.MemoryTestBase):
         last = self.show(self.server)[1]['memory']['last_resize']
         return last['status'], last['message']
 
+    def wait_in_vain(self, seconds=TIMEOUT + 1):
+        """Let time go by, and then the host's periodic task run."""
+        self.grow_old(self.server, seconds)
+        self.run_periodic_task()
+
     def wait_for_log(self, sentence):
         """Wait until a host has said something."""
         self._wait_for_assert(
@@ -97,11 +99,11 @@ class TestRelease(LostRequestsTestBase):
     def test_released(self):
         self.lose_casts()
         self.assertEqual('resize_prep', self.request(1024))
-        self.run_periodic_task(after=TIMEOUT - 60)
+        self.wait_in_vain(TIMEOUT - 60)
         self.assertEqual('resize_prep', self.task_state)
         self.assertEqual(('running', None), self.last_resize)
 
-        self.run_periodic_task(after=TIMEOUT + 1)
+        self.wait_in_vain(61)
         self.assertIsNone(self.task_state)
         self.assertEqual(('failed', SENTENCE), self.last_resize)
         self.assert_details(self.server, SENTENCE)
@@ -109,13 +111,13 @@ class TestRelease(LostRequestsTestBase):
             'has not arrived after 300 seconds: given up.'))
         self.assert_books(self.server, base.BOOT_MB)
         # Once is enough.
-        self.run_periodic_task(after=2 * TIMEOUT)
+        self.wait_in_vain()
         self.assertEqual(1, len(self.events(self.server)[0]['events']))
 
     def test_usable_afterwards(self):
         queue = self.lose_casts()
         self.request(1024)
-        self.run_periodic_task(after=TIMEOUT + 1)
+        self.wait_in_vain()
         self.assertEqual('resize_prep', self.request(1024))
         queue.deliver()
         queue.deliver()
@@ -136,14 +138,16 @@ class TestRelease(LostRequestsTestBase):
                 raise ValueError('what')
             return find(context, uuid, *args, **kwargs)
 
+        for server in (self.server, *others):
+            self.grow_old(server, TIMEOUT + 1)
         with mock.patch.object(objects.InstanceActionList,
                                'get_by_instance_uuid', fail_once):
-            self.run_periodic_task(after=TIMEOUT + 1)
+            self.run_periodic_task()
         self.assertIsNone(self.instance(self.server).task_state)
         self.assertIsNone(self.instance(others[1]).task_state)
         self.assertEqual(
             'resize_prep', self.instance(others[0]).task_state)
-        self.run_periodic_task(after=TIMEOUT + 1)
+        self.run_periodic_task()
         self.assertIsNone(self.instance(others[0]).task_state)
 
     def test_before_the_cast(self):
@@ -167,7 +171,7 @@ class TestLateArrival(LostRequestsTestBase):
     def test_ignored(self):
         queue = self.lose_casts()
         self.request(1024)
-        self.run_periodic_task(after=TIMEOUT + 1)
+        self.wait_in_vain()
         before = self.state(self.server)
         queue.deliver()
         self.wait_for_log('was given up before it arrived')
@@ -177,7 +181,7 @@ class TestLateArrival(LostRequestsTestBase):
     def test_not_served_in_place_of_a_newer_one(self):
         queue = self.lose_casts()
         self.request(1024)
-        self.run_periodic_task(after=TIMEOUT + 1)
+        self.wait_in_vain()
         self.request(1280)
         before = self.state(self.server)
         queue.deliver()
@@ -211,7 +215,7 @@ class TestNotLost(LostRequestsTestBase):
         waiting, go_on = self.hold_attach()
         self.request(1024)
         self.assertTrue(waiting.wait(30))
-        self.run_periodic_task(after=TIMEOUT + 1)
+        self.wait_in_vain()
         self.assertEqual('resize_prep', self.task_state)
         go_on.set()
         self.wait_idle(self.server)
@@ -228,18 +232,17 @@ class TestNotLost(LostRequestsTestBase):
             objects.InstanceAction.action_start(
                 nova_context.get_admin_context(), self.server['id'], action,
                 want_result=False)
-            self.run_periodic_task(after=TIMEOUT + 1)
+            self.wait_in_vain()
             self.assertEqual('resize_prep', self.task_state)
 
     def test_cold_resize_not_recorded_yet(self):
         """Nova saves the task state first."""
         self.lose_casts()
         self.request(1024)
-        then = timeutils.utcnow() + datetime.timedelta(seconds=TIMEOUT)
-        with time_fixture.TimeFixture(then):
-            self.set_task_state(self.server, None)
-            self.set_task_state(self.server, 'resize_prep')
-        self.run_periodic_task(after=TIMEOUT + 1)
+        self.grow_old(self.server, TIMEOUT + 1)
+        self.set_task_state(self.server, None)
+        self.set_task_state(self.server, 'resize_prep')
+        self.run_periodic_task()
         self.assertEqual('resize_prep', self.task_state)
 
     def test_other_host(self):
@@ -247,5 +250,6 @@ class TestNotLost(LostRequestsTestBase):
         self.lose_casts()
         self.request(1024)
         self.start_compute('compute2', self.host_info())
-        self.run_periodic_task('compute2', after=TIMEOUT + 1)
+        self.grow_old(self.server, TIMEOUT + 1)
+        self.run_periodic_task('compute2')
         self.assertEqual('resize_prep', self.task_state)
