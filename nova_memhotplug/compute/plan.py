@@ -106,16 +106,12 @@ class Planner:
         """
         try:
             document = self._hosts.get_memory(context, instance, memory_mb)
-        except messaging.UnsupportedVersion:
-            raise PlanRefused(report.reason(errors.HostUnaware()))
-        except messaging.RemoteError as exc:
-            # Over a broker, the exceptions of oslo.messaging's dispatcher
-            # come as this one.
-            if exc.exc_type != 'UnsupportedVersion':
-                raise
-            raise PlanRefused(report.reason(errors.HostUnaware()))
         except messaging.MessagingTimeout:
             raise exception.ServiceUnavailable()
+        except (messaging.UnsupportedVersion, messaging.RemoteError) as exc:
+            if not rpcapi.is_unsupported(exc):
+                raise
+            raise PlanRefused(report.reason(errors.HostUnaware()))
         _add_plan(document, memory_mb)
         return document | {'source': HOST}
 
