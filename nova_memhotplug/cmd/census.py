@@ -175,5 +175,7 @@ def _ask(instance, method, *arguments):
         return method(*arguments)
     except (exception.NovaException,
             messaging.MessagingException) as exc:
+        sentence = (errors.HostUnaware() if rpcapi.is_unsupported(exc)
+                    else exc)
         raise audit.Unreadable('Server %s: host %s: %s' % (
-            instance.uuid, instance.host, exc))
+            instance.uuid, instance.host, sentence))

@@ -34,6 +34,8 @@ from nova_memhotplug.compute import resize
 from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import report
+from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.models import registry
 
 LOG = logging.getLogger(__name__)
 
@@ -101,6 +103,21 @@ class MemHotplugEndpoint:
         if memory_mb is not None:
             document['plan'] = report.plan(seen, memory_mb, grow)
         return document
+
+    @compute_manager.wrap_exception()
+    def get_launch(self, context, instance):
+        """Say how the guest of a server was started.
+
+        :param instance: a ``nova.objects.Instance``
+        :returns: the document of ``core.strategy.Launch``
+        :raises nova.exception.InternalError: if its domain cannot be read
+        """
+        try:
+            guest = self._manager.driver.guest_memory(instance).read()
+            return strategies.Launch.of(
+                guest, registry.models()).document()
+        except errors.MemoryHotplugError as exc:
+            raise exception.InternalError(str(exc))
 
     @compute_manager.wrap_exception()
     @_unless_over

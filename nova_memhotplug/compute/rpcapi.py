@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""How nova-api talks to the endpoint on a compute host."""
+"""How nova-api and other hosts talk to the endpoint on a compute host."""
 
 import functools
 
@@ -21,14 +21,18 @@ import oslo_messaging as messaging
 
 NAMESPACE = 'memhotplug'
 #: 1.0: get_memory, resize_memory, reconcile_memory
-VERSION = '1.0'
+#: 1.1: get_launch
+VERSION = '1.1'
+#: What a call needs that does not ask for more.
+_BASE_VERSION = '1.0'
 
 
 @functools.cache
 def _router():
     """Make the client once; the router finds the cell of each request."""
     target = messaging.Target(
-        topic=compute_rpcapi.RPC_TOPIC, namespace=NAMESPACE, version=VERSION)
+        topic=compute_rpcapi.RPC_TOPIC, namespace=NAMESPACE,
+        version=_BASE_VERSION)
     return rpc.ClientRouter(rpc.get_client(
         target, serializer=objects_base.NovaObjectSerializer()))
 
@@ -76,5 +80,14 @@ class MemHotplugAPI:
         self._client(context, instance).call(
             context, 'reconcile_memory', instance=instance)
 
-    def _client(self, context, instance):
-        return _router().client(context).prepare(server=instance.host)
+    def get_launch(self, context, instance):
+        """Ask the instance's host how its guest was started.
+
+        :returns: the document of ``core.strategy.Launch``
+        """
+        return self._client(context, instance, '1.1').call(
+            context, 'get_launch', instance=instance)
+
+    def _client(self, context, instance, version=_BASE_VERSION):
+        return _router().client(context).prepare(
+            server=instance.host, version=version)

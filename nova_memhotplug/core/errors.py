@@ -73,6 +73,25 @@ class StrategyUnavailable(MemoryHotplugError):
                "guests with the strategy '%(strategy)s': %(reason)s.")
 
 
+class CannotCarry(MemoryHotplugError):
+    """A running guest would not go on after a live migration to a host.
+
+    Nova keeps 255 characters of the details of an event, and needs 27 of
+    them to say that a check before the migration has failed.
+    """
+
+    code = 'cannot_carry'
+    msg_fmt = 'The destination cannot carry on this guest: %(reason)s.'
+
+
+class LaunchUnknown(MemoryHotplugError):
+    """The host of a running guest does not say how it was started."""
+
+    code = 'launch_unknown'
+    msg_fmt = ('It is not known how this guest was started, so it is not '
+               'migrated live: %(reason)s.')
+
+
 class UnreadableDomain(MemoryHotplugError):
     """A domain's XML lacks what is needed, or is not XML."""
 

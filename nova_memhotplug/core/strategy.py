@@ -12,10 +12,13 @@
 
 """How a NUMA cell without memory is brought about (design, section 2)."""
 
+from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
 import types
+import typing as ty
 
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 
 AUTO = 'auto'
@@ -45,6 +48,111 @@ class ArchSupport:
     usable: tuple[str, ...]
     refusals: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: types.MappingProxyType({}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """How a running guest was started, as its live domain says.
+
+    :param arch: its architecture
+    :param emulator: path of the emulator
+    :param reserved_kib: boot memory of the cell reserved for growth, in KiB;
+        None without such a cell
+    :param can_grow: whether it was started with a ceiling
+    :param models: the memory models that its host sees in its devices
+    """
+
+    arch: str
+    emulator: str
+    reserved_kib: int | None
+    can_grow: bool
+    models: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, guest: domain.GuestMemory, models: Collection[str],
+    ) -> 'Launch':
+        """Sum up a guest.
+
+        :param guest: what its live domain has
+        :param models: the memory models that are installed on its host;
+            what is none of them was attached by hand and needs none
+        """
+        cell = guest.reserved_cell
+        return cls(
+            arch=guest.arch, emulator=guest.emulator,
+            reserved_kib=None if cell is None else cell.memory_kib,
+            can_grow=guest.max_kib is not None,
+            models=tuple(sorted(
+                {dev.model for dev in guest.devices} & set(models))))
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, ty.Any]) -> 'Launch':
+        """Read what another host says.
+
+        :param document: what ``document`` returned there; what a later
+            version has added to it is left out
+        """
+        return cls(
+            arch=document['arch'], emulator=document['emulator'],
+            reserved_kib=document['reserved_kib'],
+            can_grow=document['can_grow'], models=tuple(document['models']))
+
+    def document(self) -> dict[str, ty.Any]:
+        """Say it to another host, as plain data."""
+        return dataclasses.asdict(self) | {'models': list(self.models)}
+
+
+def check_destination(
+    launch: Launch, support: ArchSupport | None, shim: str | None,
+    models: Collection[str],
+) -> None:
+    """Check that a guest can go on on another host.
+
+    A live migration takes the domain along as it is, so that host must be
+    able to start such a guest. An empty cell in particular is possible with
+    a certain emulator, so of those only the two count that the host has
+    tried. All other guests are started by what libvirt finds, as ever.
+
+    :param launch: how the guest was started
+    :param support: what that host can start for the guest's architecture;
+        None if libvirt offers no emulator for it there
+    :param shim: path of that host's shim for it; None likewise
+    :param models: the memory models that are installed there
+    :raises CannotCarry: if it cannot
+    """
+    unknown = sorted(set(launch.models) - set(models))
+    if unknown:
+        raise errors.CannotCarry(
+            reason="the memory model '%s' is not installed there" %
+            "', '".join(unknown))
+    if launch.reserved_kib is None and not launch.can_grow:
+        return
+    if support is None:
+        raise errors.CannotCarry(
+            reason='libvirt offers no emulator for %s guests there' %
+            launch.arch)
+    strategy = _needed(launch, support, shim)
+    if strategy not in support.usable:
+        raise errors.CannotCarry(
+            reason="it needs the strategy '%s', which does not work there "
+            '(%s)' % (strategy, support.refusals.get(
+                strategy, 'it was not tried')))
+
+
+def _needed(launch: Launch, support: ArchSupport, shim: str | None) -> str:
+    """Tell what a host must be able to do for a guest to go on."""
+    if launch.reserved_kib is None:
+        return EXISTING
+    if launch.reserved_kib:
+        return TINY
+    if launch.emulator == shim:
+        return SHIM
+    if launch.emulator == support.emulator:
+        return NATIVE
+    raise errors.CannotCarry(
+        reason='its emulator %s is not one of those that start an empty '
+        'NUMA cell there: %s, %s' % (launch.emulator, shim, support.emulator))
 
 
 def choose(

@@ -25,6 +25,7 @@ from oslo_log import log as logging
 
 from nova_memhotplug.compute import books as books_mod
 from nova_memhotplug.compute import compositions as compute_compositions
+from nova_memhotplug.compute import destination
 from nova_memhotplug.compute import endpoint
 from nova_memhotplug.compute import notes
 from nova_memhotplug.compute import reconcile
@@ -126,6 +127,28 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
                 exception.ResizeError(reason=exc.format_message()))
         return super().migrate_disk_and_power_off(
             context, instance, dest, flavor, *args, **kwargs)
+
+    def check_can_live_migrate_destination(
+        self, context, instance, *args, **kwargs,
+    ):
+        """Check that a server can go on on this host, then what Nova checks.
+
+        Nova's own check leaves a file for its caller to remove, who would not
+        do that if a refusal came after it.
+
+        :raises nova.exception.MigrationPreCheckError: if it cannot; Nova then
+            tries other hosts, or the server goes on as it was
+        """
+        try:
+            if self.memory_spec(instance.flavor) is not None:
+                destination.check(context, instance, self._arch_supports)
+        except exception.InvalidInput as exc:
+            raise exception.MigrationPreCheckError(
+                reason=exc.format_message())
+        except errors.MemoryHotplugError as exc:
+            raise exception.MigrationPreCheckError(reason=str(exc))
+        return super().check_can_live_migrate_destination(
+            context, instance, *args, **kwargs)
 
     def memory_spec(self, flavor) -> spec_mod.MemorySpec | None:
         """Read the memory spec of a flavor.

@@ -77,6 +77,8 @@ CALLABLES = (
      'self context xml instance'),
     ('nova.virt.libvirt.driver.LibvirtDriver.migrate_disk_and_power_off',
      'self context instance dest flavor'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.'
+     'check_can_live_migrate_destination', 'self context instance'),
     ('nova.virt.libvirt.host.Host.get_guest', 'self instance'),
     ('nova.virt.libvirt.host.Host._wrap_libvirt_proxy', 'self obj'),
     ('nova.virt.libvirt.guest.Guest.get_power_state', 'self host'),
@@ -172,6 +174,7 @@ EXCEPTIONS = (
     ('ResizeError', {'reason': 'why'}, 'why'),
     ('InvalidInput', {'reason': 'why'}, 'why'),
     ('ComputeResourcesUnavailable', {'reason': 'why'}, 'why'),
+    ('MigrationPreCheckError', {'reason': 'why'}, 'why'),
     ('PolicyNotAuthorized', {'action': 'do'}, 'do'),
     ('AllocationUpdateFailed',
      {'consumer_uuid': 'it', 'error': 'why'}, 'why'),

@@ -1,0 +1,64 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Before a live migration, on the destination: can the guest go on here?
+
+The host that it runs on is asked how it was started, for the live domain is
+the truth (design T2); what this host can start, it has tried (virt.probe).
+"""
+
+from collections.abc import Mapping
+
+from nova import conf as nova_conf
+from nova import exception
+import oslo_messaging as messaging
+
+from nova_memhotplug.compute import rpcapi
+from nova_memhotplug import conf
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.models import registry
+from nova_memhotplug.virt import designer
+
+CONF = nova_conf.CONF
+conf.memhotplug.register_opts(CONF)
+
+
+def check(
+    context, instance, supports: Mapping[str, strategies.ArchSupport],
+) -> None:
+    """Check that the guest of a server can go on on this host.
+
+    :param context: a request context
+    :param instance: a ``nova.objects.Instance`` on another host
+    :param supports: what this host can start, by architecture
+    :raises CannotCarry: if it cannot
+    :raises LaunchUnknown: if its host does not say how it was started
+    """
+    launch = _launch(context, instance)
+    support = supports.get(launch.arch)
+    shim = None if support is None else designer.shim_path(
+        CONF.memhotplug.shim_directory, support)
+    strategies.check_destination(launch, support, shim, registry.models())
+
+
+def _launch(context, instance) -> strategies.Launch:
+    try:
+        return strategies.Launch.from_document(
+            rpcapi.MemHotplugAPI().get_launch(context, instance))
+    except (exception.NovaException, messaging.MessagingException) as exc:
+        if rpcapi.is_unsupported(exc):
+            raise errors.LaunchUnknown(
+                reason='host %s has not the memory hot-plug extension, or an '
+                'older version of it' % instance.host)
+        raise errors.LaunchUnknown(
+            reason='host %s says: %s' % (instance.host, exc))

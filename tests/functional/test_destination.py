@@ -1,0 +1,285 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Before a live migration, the destination says whether the guest can go on.
+
+The hosts of a test share one configuration, so what is particular to one of
+them is set while its service starts, and where the check reads it, too.
+"""
+
+import os
+from unittest import mock
+
+from nova.scheduler.client import report
+import oslo_messaging as messaging
+
+from nova_memhotplug.cmd import audit
+from nova_memhotplug.cmd import census
+from nova_memhotplug.compute import endpoint
+from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.core import errors
+from tests.functional import base
+from tests.functional import fixtures
+from tests.functional import test_moves
+
+CHECK = 'compute_check_can_live_migrate_destination'
+#: The last microversion that can force a host on the scheduler.
+FORCING = '2.67'
+
+
+class DestinationTestBase(test_moves.MovesTestBase):
+
+    def set_shim_directory(self, name):
+        """Configure a directory below the one in which shims are found."""
+        self.flags(shim_directory=os.path.join(
+            self.memory_libvirt.shim_directory, name), group='memhotplug')
+
+    def restart_without_shim(self, host):
+        """Let a host find no shim when it starts."""
+        self.flags(shim_directory='/nowhere', group='memhotplug')
+        self.restart_compute_service(host)
+        self.flags(shim_directory=self.memory_libvirt.shim_directory,
+                   group='memhotplug')
+        (support,) = [
+            one for arch, one in
+            self.computes[host].driver._arch_supports.items()
+            if arch == self.guest(self.server).arch]
+        self.assertEqual(('tiny', 'existing'), support.usable)
+
+    def restart_existing_only(self, host):
+        """Let a host start nothing that has a reserved cell."""
+        def refuse(domain):
+            if len(domain._cells()) > 1:
+                raise fixtures.libvirt_error(1, 'one cell is enough')
+
+        with mock.patch.object(
+                self.memory_libvirt.domain, '_refuse_empty_backend', refuse):
+            self.restart_compute_service(host)
+
+    def migrate(self, force=None):
+        """Ask for a live migration.
+
+        :param force: the host to force it to; None to let Nova choose
+        """
+        body = {'host': force, 'block_migration': 'auto'}
+        if force is not None:
+            body['force'] = True
+            self.admin_api.microversion = FORCING
+        try:
+            self.admin_api.post_server_action(
+                self.server['id'], {'os-migrateLive': body})
+        finally:
+            self.admin_api.microversion = self.microversion
+
+    def seen(self):
+        """Return everything that a refusal must leave alone."""
+        return self.state(self.server) | {
+            'actions': None, 'host': self.instance(self.server).host,
+            'claimed there': self.placed_mb('compute2'),
+            'claims': self._get_allocations_by_server_uuid(
+                self.server['id']).keys()}
+
+    def assert_refused(self, *words, force=None):
+        """A migration is refused with words, and nothing has changed."""
+        before = self.seen()
+        self.migrate(force)
+        self._wait_for_migration_status(self.server, ['error'])
+        self.wait_idle(self.server)
+        self.assertEqual(before, self.seen())
+        self.assert_no_domain('compute2')
+        (event,) = self.checks()
+        self.assertEqual('Error', event['result'])
+        for word in words:
+            self.assertIn(word, event['details'])
+
+    def assert_migrated(self, force=None):
+        """A migration is let through, and goes through."""
+        self.migrate(force)
+        self._wait_for_migration_status(self.server, ['completed'])
+        self.assertEqual(
+            'compute2', self.wait_idle(self.server)['OS-EXT-SRV-ATTR:host'])
+
+    def checks(self):
+        """List what the newest action tells of the destination's check."""
+        action = self.admin_api.get_instance_actions(self.server['id'])[0]
+        self.assertEqual('live-migration', action['action'])
+        details = self.admin_api.api_get(
+            'servers/%s/os-instance-actions/%s' % (
+                self.server['id'], action['request_id'])
+        ).body['instanceAction']
+        return [event for event in details['events']
+                if event['event'] == CHECK]
+
+    def spy(self):
+        """Note what hosts are asked how a guest was started."""
+        ask = rpcapi.MemHotplugAPI.get_launch
+        asked = []
+
+        def get_launch(this, context, instance):
+            asked.append(instance.host)
+            return ask(this, context, instance)
+
+        patch = mock.patch.object(
+            rpcapi.MemHotplugAPI, 'get_launch', get_launch)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return asked
+
+
+class TestDestination(DestinationTestBase):
+
+    def test_good(self):
+        asked = self.spy()
+        self.grown()
+        before = self.guest(self.server)
+        self.assert_migrated()
+        self.assertEqual(['compute1'], asked)
+        self.assertEqual(['Success'], [
+            event['result'] for event in self.checks()])
+        self.assertEqual(before, self.guest(self.server))
+
+    def test_without_shim(self):
+        self.grown()
+        self.restart_without_shim('compute2')
+        self.assert_refused(
+            'The destination cannot carry on this guest',
+            "needs the strategy 'shim'", 'internal error: qemu')
+
+    def test_without_shim_by_force(self):
+        self.restart_without_shim('compute2')
+        self.assert_refused("needs the strategy 'shim'", force='compute2')
+        # It is not lost: it goes where it can as soon as that is possible.
+        self.restart_compute_service('compute2')
+        self.assert_migrated(force='compute2')
+
+    def test_other_shim_directory(self):
+        self.set_shim_directory('elsewhere')
+        self.restart_compute_service('compute2')
+        emulator = self.guest(self.server).emulator
+        self.assertNotIn('elsewhere', emulator)
+        self.assert_refused(
+            'its emulator %s is not one of those that start an empty NUMA '
+            'cell there: ' % emulator)
+
+    def test_configuration_of_the_source_does_not_count(self):
+        """The guest has what its domain says, whatever came later."""
+        self.set_shim_directory('elsewhere')
+        self.restart_compute_service('compute1')
+        self.flags(shim_directory=self.memory_libvirt.shim_directory,
+                   group='memhotplug')
+        self.assert_migrated()
+
+    def test_other_strategy_only(self):
+        self.flags(zero_cell_strategy='tiny', group='memhotplug')
+        self._reboot_server(self.server, hard=True)
+        self.assertEqual(
+            1024, self.guest(self.server).reserved_cell.memory_kib)
+        self.restart_existing_only('compute2')
+        # It has lost the trait, so only force brings a server there.
+        self.assert_refused(
+            "needs the strategy 'tiny'", 'one cell is enough',
+            force='compute2')
+
+    def test_unknown_model(self):
+        self.grown()
+        with mock.patch.object(
+            endpoint.strategies.Launch, 'document', return_value={
+                'arch': 'x86_64', 'emulator': 'any', 'reserved_kib': None,
+                'can_grow': True, 'models': ['dimm', 'other-model']}):
+            self.assert_refused(
+                "the memory model 'other-model' is not installed there")
+
+    def test_without_the_key(self):
+        """It is not looked at, so it can go to any host."""
+        self.restart_without_shim('compute2')
+        self._disable('compute2')
+        self.server = self.boot()
+        self._disable('compute2', False)
+        asked = self.spy()
+        self.assert_migrated()
+        self.assertEqual([], asked)
+
+
+class TestSource(DestinationTestBase):
+    """What the other host says, or does not."""
+
+    def test_without_the_extension(self):
+        self.flags(compute_driver=base.STOCK_DRIVER)
+        self.restart_compute_service('compute1')
+        self.assert_refused(
+            'It is not known how this guest was started',
+            'host compute1 has not the memory hot-plug extension')
+
+    def test_older_version(self):
+        with mock.patch.object(
+            endpoint.MemHotplugEndpoint, 'target', messaging.Target(
+                namespace=rpcapi.NAMESPACE, version='1.0')):
+            self.restart_compute_service('compute1')
+            # All that it knows is asked as before.
+            status, _body = self.show(self.server)
+            self.assertEqual(200, status)
+            self.grown()
+            self.assert_refused('or an older version of it')
+
+    def test_no_answer(self):
+        with mock.patch.object(
+                rpcapi.MemHotplugAPI, 'get_launch',
+                side_effect=messaging.MessagingTimeout('no reply')):
+            self.assert_refused('host compute1 says: no reply')
+
+    def test_unreadable_domain(self):
+        with mock.patch.object(
+                endpoint.strategies.Launch, 'of',
+                side_effect=errors.UnreadableDomain(reason='odd')):
+            self.assert_refused('host compute1 says', 'odd')
+
+
+class TestForcedHost(DestinationTestBase):
+    """A host without the extension runs no check of ours."""
+
+    def setUp(self):
+        super().setUp()
+        self._disable('compute2')
+        self.flags(compute_driver=base.STOCK_DRIVER)
+        self.start_compute('compute3', self.host_info())
+
+    def test_scheduler_keeps_away(self):
+        self.migrate()
+        self._wait_for_migration_status(self.server, ['error'])
+        self.wait_idle(self.server)
+        self.assertEqual('compute1', self.instance(self.server).host)
+        self.assertEqual([], self.checks())
+
+    def test_trait_stays_with_a_host(self):
+        """Nova does not take away what only the other driver knew of, so the
+        documentation has the operator do it.
+        """
+        self._disable('compute2', False)
+        self._disable('compute3')
+        self.restart_compute_service('compute2')
+        self.assertEqual('LibvirtDriver', type(
+            self.computes['compute2'].driver).__name__)
+        self.assertIn('CUSTOM_MEMORY_HOTPLUG', self._get_provider_traits(
+            self.compute_rp_uuids['compute2']))
+        self.assert_migrated()
+
+    def test_audit_tells(self):
+        self.migrate(force='compute3')
+        self._wait_for_migration_status(self.server, ['completed'])
+        self.wait_idle(self.server)
+        self.assertEqual('compute3', self.instance(self.server).host)
+        result = audit.Audit(census.Census(report.report_client_singleton()))
+        result.run()
+        self.assertEqual(
+            (audit.Code.FAILED, ['Server %s: host compute3: %s' % (
+                self.server['id'], errors.HostUnaware())]),
+            (result.code, result.problems))

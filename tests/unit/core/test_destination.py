@@ -1,0 +1,160 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which hosts can carry on which running guests, as a table."""
+
+import json
+
+import testtools
+
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import strategy
+
+QEMU = '/usr/bin/qemu-system-x86_64'
+SHIM = '/usr/libexec/nova-memhotplug/qemu-system-x86_64'
+OTHER_SHIM = '/opt/shim/qemu-system-x86_64'
+ALL = ('native', 'shim', 'tiny', 'existing')
+
+DOMAIN = """\
+<domain>
+  <maxMemory slots="8" unit="KiB">4194304</maxMemory>
+  <memory unit="KiB">655360</memory>
+  <os><type arch="x86_64">hvm</type></os>
+  <cpu><numa>
+    <cell id="0" cpus="0" memory="524288" unit="KiB"/>
+    <cell id="1" memory="0" unit="KiB"/>
+  </numa></cpu>
+  <devices>
+    <emulator>%s</emulator>
+    <memory model="dimm">
+      <target><size unit="KiB">131072</size><node>1</node></target>
+      <address type="dimm" slot="0" base="0x100000000"/>
+    </memory>
+  </devices>
+</domain>""" % SHIM
+
+
+def _launch(emulator=SHIM, reserved_kib=0, can_grow=True, models=()):
+    return strategy.Launch(
+        'x86_64', emulator, reserved_kib, can_grow, models)
+
+
+NATIVE_GUEST = _launch(emulator=QEMU)
+SHIM_GUEST = _launch()
+TINY_GUEST = _launch(emulator=QEMU, reserved_kib=1024)
+EXISTING_GUEST = _launch(emulator=QEMU, reserved_kib=None)
+
+# guest, what the host can use
+CARRIED = [
+    (NATIVE_GUEST, ('native',)),
+    (SHIM_GUEST, ('shim',)),
+    (TINY_GUEST, ('tiny',)),
+    (EXISTING_GUEST, ('existing',)),
+    # At its ceiling: nothing can be added, but the cell is there.
+    (_launch(can_grow=False), ('shim',)),
+    # What starts without an empty cell starts with any emulator.
+    (_launch('/usr/bin/kvm', 1024), ('tiny',)),
+    (_launch('/usr/bin/kvm', None), ('existing',)),
+    # Booted before its flavor got the key: as any other guest.
+    (_launch(reserved_kib=None, can_grow=False), ()),
+    (_launch(models=('dimm',)), ALL),
+]
+
+# The same -> words of the sentence
+REFUSED = [
+    (NATIVE_GUEST, ('shim', 'tiny', 'existing'), ("'native'", 'no native')),
+    (SHIM_GUEST, ('native', 'tiny', 'existing'), ("'shim'", 'no shim')),
+    (TINY_GUEST, ('native', 'shim', 'existing'), ("'tiny'", 'no tiny')),
+    (EXISTING_GUEST, ('native', 'shim', 'tiny'),
+     ("'existing'", 'no existing')),
+    (_launch(can_grow=False), ('tiny',), ("'shim'", 'no shim')),
+    (_launch(OTHER_SHIM), ALL, (OTHER_SHIM, SHIM, QEMU, 'empty NUMA cell')),
+    # The name is the same, so it could be a shim as well.
+    (_launch('/usr/local/bin/qemu-system-x86_64'), ALL,
+     ('/usr/local/bin/qemu-system-x86_64',)),
+    (_launch(models=('dimm', 'virtio-mem')), ALL, ("'virtio-mem'",)),
+    (_launch(reserved_kib=None, can_grow=False, models=('virtio-mem',)), ALL,
+     ("'virtio-mem'",)),
+]
+
+
+def _check(launch, usable, models=('dimm',)):
+    support = strategy.ArchSupport('x86_64', QEMU, usable, {
+        name: 'no %s' % name for name in ALL if name not in usable})
+    strategy.check_destination(launch, support, SHIM, models)
+
+
+class CheckDestinationTestCase(testtools.TestCase):
+
+    def test_carried(self):
+        for launch, usable in CARRIED:
+            _check(launch, usable)
+
+    def test_refused(self):
+        for launch, usable, words in REFUSED:
+            error = self.assertRaises(
+                errors.CannotCarry, _check, launch, usable)
+            for word in words:
+                self.assertIn(word, str(error))
+
+    def test_installed_models(self):
+        _check(_launch(models=('virtio-mem',)), ALL, ('dimm', 'virtio-mem'))
+
+    def test_no_emulator(self):
+        for launch in (SHIM_GUEST, TINY_GUEST, EXISTING_GUEST):
+            error = self.assertRaises(
+                errors.CannotCarry, strategy.check_destination, launch, None,
+                None, ('dimm',))
+            self.assertIn('no emulator for x86_64', str(error))
+
+    def test_no_emulator_for_a_guest_without_room(self):
+        """Whether it can run there is for Nova itself to find out."""
+        strategy.check_destination(
+            _launch(reserved_kib=None, can_grow=False), None, None, ())
+
+    def test_not_tried(self):
+        support = strategy.ArchSupport('x86_64', QEMU, ())
+        error = self.assertRaises(
+            errors.CannotCarry, strategy.check_destination, SHIM_GUEST,
+            support, SHIM, ())
+        self.assertIn('not tried', str(error))
+
+
+class LaunchTestCase(testtools.TestCase):
+
+    def test_of_domain(self):
+        self.assertEqual(
+            strategy.Launch('x86_64', SHIM, 0, True, ('dimm',)),
+            strategy.Launch.of(domain.read(DOMAIN), ('dimm', 'other')))
+
+    def test_of_domain_without_room(self):
+        xml = DOMAIN.replace('maxMemory', 'other').replace(
+            '<cell id="1" memory="0" unit="KiB"/>', '')
+        self.assertEqual(
+            strategy.Launch('x86_64', SHIM, None, False, ('dimm',)),
+            strategy.Launch.of(domain.read(xml), ('dimm',)))
+
+    def test_of_domain_with_a_device_of_no_model(self):
+        xml = DOMAIN.replace('model="dimm"', 'model="nvdimm"')
+        self.assertEqual(
+            (), strategy.Launch.of(domain.read(xml), ('dimm',)).models)
+
+    def test_over_the_wire(self):
+        launch = _launch(models=('dimm', 'virtio-mem'))
+        sent = json.loads(json.dumps(launch.document()))
+        self.assertEqual(launch, strategy.Launch.from_document(sent))
+
+    def test_from_a_later_version(self):
+        document = SHIM_GUEST.document() | {'more': 1}
+        self.assertEqual(
+            SHIM_GUEST, strategy.Launch.from_document(document))
