@@ -43,11 +43,14 @@ PLACEMENT_FAULT = 'MEMHOTPLUG_PLACEMENT_FAULT'
 
 
 class Machine:
-    """The machine that the sandbox, with one host, runs on."""
+    """The machine that the sandbox runs on, as one of its hosts sees it.
 
-    def __init__(self):
+    :param host: name of the host; None for the first one
+    """
+
+    def __init__(self, host=None):
         self.settings = settings_.from_environment()
-        self.host = self.settings.hostnames[0]
+        self.host = host or self.settings.hostnames[0]
         self.compute = 'nova-compute-' + self.host
         self.libvirtd = 'libvirtd-' + self.host
         self.pause_points = self.settings.run / 'pause-points'
