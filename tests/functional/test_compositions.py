@@ -196,17 +196,7 @@ class TestRefusedOnX86(CompositionsTestBase):
 
 
 @ddt.ddt
-class TestRefusedOnAarch64(CompositionsTestBase):
-
-    def _setup_compute_service(self):
-        super()._setup_compute_service()
-        # The fake host offers aarch64 guests without KVM only.
-        self.flags(virt_type='qemu', group='libvirt')
-
-    def start_compute(self, *args, **kwargs):
-        self.libvirt.mock_uname.return_value = fakelibvirt.os_uname(
-            'Linux', '', '5.4.0-0-generic', '', 'aarch64')
-        return super().start_compute(*args, **kwargs)
+class TestRefusedOnAarch64(base.Aarch64HostMixin, CompositionsTestBase):
 
     @ddt.data(*REFUSED_ARM)
     def test_refused(self, name):
