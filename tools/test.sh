@@ -15,12 +15,10 @@
 # Run the tests on Debian 12, and install what they need.
 #
 #   tools/test.sh [unit|functional|live|style|all] [FILTER...]
-#   tools/test.sh lifecycle [FILTER...]
 #   tools/test.sh faults [--rounds N] [--seed S]
 #
 # FILTER is a regular expression of test names, handed to stestr. The tier
-# faults breaks the services of the sandbox; all runs a dozen rounds of it, and
-# leaves lifecycle out.
+# faults breaks the services of the sandbox; all runs a dozen rounds of it.
 # Every tier ends with a line "N passed, N failed". Everything is kept below
 # SANDBOX_STATE (by default .sandbox in the checkout). Root is needed only to
 # install packages of Debian that are missing, and by live and faults.
@@ -48,7 +46,6 @@ export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
 
 usage() {
     echo "usage: $0 [unit|functional|live|style|all] [FILTER...]" >&2
-    echo "       $0 lifecycle [FILTER...]" >&2
     echo "       $0 faults [--rounds N] [--seed S]" >&2
     exit 2
 }
@@ -232,10 +229,6 @@ tier_live() {
     in_sandbox '--computes 2' run_stestr live --serial "$@"
 }
 
-tier_lifecycle() {
-    in_sandbox '--computes 2' run_stestr lifecycle --serial "$@"
-}
-
 tier_faults() {
     in_sandbox '--computes 1' watched python -m tests.faults "$@"
 }
@@ -330,7 +323,7 @@ main() {
     local tiers=("${1:-all}") tier rounds= rc=0
     case ${tiers[0]} in
         all) tiers=(style unit functional live) rounds=$FAULTS_OF_ALL ;;
-        unit|functional|live|style|lifecycle|faults) ;;
+        unit|functional|live|style|faults) ;;
         *) usage ;;
     esac
     [[ $# == 0 ]] || shift

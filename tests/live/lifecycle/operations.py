@@ -14,8 +14,8 @@
 
 import tenacity
 
-from tests.lifecycle import hosts
 from tests.live import cloud
+from tests.live.lifecycle import hosts
 
 #: {name in the table: a function of a list of ``fleet.Member``}. It raises,
 #: or returns a list that has an exception for each server that failed, or

@@ -15,9 +15,9 @@
 import dataclasses
 
 from nova_memhotplug.core import domain
-from tests.lifecycle import hosts
-from tests.lifecycle import table
 from tests.live import cloud
+from tests.live.lifecycle import hosts
+from tests.live.lifecycle import table
 
 #: RAM and ceiling of the flavors, in MiB.
 FLAVORS = {

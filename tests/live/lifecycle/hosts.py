@@ -12,10 +12,8 @@
 
 """The hosts of the sandbox, from below: libvirt, processes, guest agents."""
 
-import base64
 import concurrent.futures
 import functools
-import json
 import os
 import signal
 
@@ -24,6 +22,7 @@ import tenacity
 
 from nova_memhotplug.core import domain
 from tests.faults import machine
+from tests.live import agent
 from tests.live import cloud
 from tests.live import hosts
 
@@ -97,7 +96,7 @@ def ask_guest(host, server):
     :returns: {'boot': id of this boot, 'nodes': {node: kB}, 'online': blocks
         in use, 'offline': blocks that are not}; None if it does not answer
     """
-    output = _guest_exec(machines()[host], server.id, _ASK_GUEST)
+    output = agent.run(machines()[host].virsh, server.id, _ASK_GUEST)
     if not output:
         return None
     said = [line.split() for line in output.splitlines()]
@@ -108,34 +107,6 @@ def ask_guest(host, server):
                   if line[0] == 'node'},
         'online': blocks.count('online'),
         'offline': len(blocks) - blocks.count('online')}
-
-
-def _guest_exec(host, server_id, script):
-    started = _agent(host, server_id, 'guest-exec', {
-        'path': '/bin/busybox', 'arg': ['sh', '-c', script],
-        'capture-output': True})
-    if started is None:
-        return None
-
-    def look():
-        return _agent(host, server_id, 'guest-exec-status', started)
-
-    try:
-        done = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.2),
-            retry=tenacity.retry_if_result(
-                lambda status: status is not None and not status['exited']))(
-                    look)
-    except tenacity.RetryError:
-        return None
-    return done and base64.b64decode(done.get('out-data', '')).decode()
-
-
-def _agent(host, server_id, command, arguments):
-    answer = host.virsh(
-        'qemu-agent-command', '--timeout', '10', server_id,
-        json.dumps({'execute': command, 'arguments': arguments}))
-    return None if answer is None else json.loads(answer)['return']
 
 
 def stop(*services):

@@ -16,7 +16,7 @@ import csv
 import dataclasses
 import pathlib
 
-TABLE = (pathlib.Path(__file__).resolve().parents[2] /
+TABLE = (pathlib.Path(__file__).resolve().parents[3] /
          'doc' / 'source' / 'admin' / 'lifecycle.csv')
 
 #: States of a server before an operation: columns of the table.

@@ -22,11 +22,11 @@ import functools
 import ddt
 from testtools import matchers
 
-from tests.lifecycle import fleet as fleet_mod
-from tests.lifecycle import hosts
-from tests.lifecycle import operations
-from tests.lifecycle import table
 from tests.live import base
+from tests.live.lifecycle import fleet as fleet_mod
+from tests.live.lifecycle import hosts
+from tests.live.lifecycle import operations
+from tests.live.lifecycle import table
 
 BLOCK_MB = 128
 CELLS = table.cells()
