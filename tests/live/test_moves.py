@@ -12,30 +12,61 @@
 
 """A server that has grown moves at its real size (design T5)."""
 
+import functools
+
 import ddt
 
+from tests.live import agent
 from tests.live import base
 from tests.live import cloud
+from tests.live import hosts
+
+LIVE_MIGRATE = {'os-migrateLive': {
+    'host': None, 'block_migration': False, 'disk_over_commit': False}}
+
+#: More than is free of what the guest booted with.
+FILE_MIB = 450
+FILL = """
+mkdir /mnt
+mount -t ramfs ramfs /mnt
+dd if=/dev/urandom of=/mnt/file bs=1M count=%d
+""" % FILE_MIB
+LOOK = """
+read -r uptime _ < /proc/uptime
+read -r boot < /proc/sys/kernel/random/boot_id
+echo $uptime $boot $(wc -c < /mnt/file) $(md5sum < /mnt/file)
+"""
 
 
 @ddt.ddt
 class MoveTest(base.LiveTest):
 
     @ddt.data(*cloud.ARCHS)
-    def test_live_migration(self, arch):
+    def test_live_migration_there_and_back(self, arch):
+        """The guest goes on, with a file in its memory and two devices."""
         server = self.boot(arch)
+        self.grow(server, 768)
         self.grow(server, 1024)
-        devices = server.memory()['devices']
-        source = self._host(server)
-        server.act({'os-migrateLive': {
-            'host': None, 'block_migration': False,
-            'disk_over_commit': False}}, user='admin')
-        server.wait()
-        self.assertNotEqual(source, self._host(server))
-        self.assertEqual(devices, server.memory()['devices'])
-        self.assert_total(server, 1024)
-        self.grow(server, 1536)
-        self.assert_total(server, 1536)
+        server.wait_guest(
+            '512 MiB more', lambda report: report['nodes'].get(1) ==
+            512 * base.MIB_KB)
+        self._in_guest(server, FILL)
+        uptime, before = self._look(server)
+        self.assertEqual(str(FILE_MIB << 20), before[1])
+        for total_mb in (1280, 1536):
+            devices = server.memory()['devices']
+            source = hosts.host_of(server)
+            server.act(LIVE_MIGRATE, user='admin')
+            server.wait()
+            self.assertNotEqual(source, hosts.host_of(server))
+            self.assertEqual(devices, server.memory()['devices'])
+            earlier, (uptime, after) = uptime, self._look(server)
+            self.assertGreater(uptime, earlier)
+            self.assertEqual(before, after)
+            # It can grow where it is now.
+            self.grow(server, total_mb)
+            self.assert_total(server, total_mb)
+            self.assertEqual(devices, server.memory()['devices'][:-1])
 
     def test_cold_migration_folds(self):
         server = self.boot()
@@ -49,6 +80,17 @@ class MoveTest(base.LiveTest):
         self.grow(server, 1536)
         self.assert_total(server, 1536)
 
-    def _host(self, server):
-        return cloud.connect('admin').compute.get_server(
-            server.id).compute_host
+    def _look(self, server):
+        """Look into the guest.
+
+        :returns: its uptime in seconds; which boot this is, and size and
+            checksum of the file
+        """
+        uptime, *rest = self._in_guest(server, LOOK).split()
+        return float(uptime), rest
+
+    @staticmethod
+    def _in_guest(server, script):
+        return agent.run(
+            functools.partial(hosts.virsh, hosts.host_of(server)),
+            server.id, script)
