@@ -98,6 +98,12 @@ class Server:
         answer = connect(user).compute.post(self.path + '/action', json=action)
         answer.raise_for_status()
 
+    def start_live_migration(self):
+        """Have Nova migrate it live, to a host that Nova chooses."""
+        self.act({'os-migrateLive': {
+            'host': None, 'block_migration': False,
+            'disk_over_commit': False}}, user='admin')
+
     def wait(self, status='ACTIVE', seconds=120):
         """Wait until nothing goes on and the status is as wanted."""
         return _until(

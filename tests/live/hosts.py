@@ -36,6 +36,15 @@ def host_of(server):
     return cloud.connect('admin').compute.get_server(server.id).compute_host
 
 
+def migrate_live(server):
+    """Migrate a server live, and wait until it is on another host."""
+    source = host_of(server)
+    server.start_live_migration()
+    server.wait()
+    if host_of(server) == source:
+        raise AssertionError('the server is still on %s' % source)
+
+
 def virsh(host, *arguments):
     """Run a command of virsh on a host.
 

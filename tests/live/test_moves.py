@@ -21,9 +21,6 @@ from tests.live import base
 from tests.live import cloud
 from tests.live import hosts
 
-LIVE_MIGRATE = {'os-migrateLive': {
-    'host': None, 'block_migration': False, 'disk_over_commit': False}}
-
 #: More than is free of what the guest booted with.
 FILE_MIB = 450
 FILL = """
@@ -55,10 +52,7 @@ class MoveTest(base.LiveTest):
         self.assertEqual(str(FILE_MIB << 20), before[1])
         for total_mb in (1280, 1536):
             devices = server.memory()['devices']
-            source = hosts.host_of(server)
-            server.act(LIVE_MIGRATE, user='admin')
-            server.wait()
-            self.assertNotEqual(source, hosts.host_of(server))
+            hosts.migrate_live(server)
             self.assertEqual(devices, server.memory()['devices'])
             earlier, (uptime, after) = uptime, self._look(server)
             self.assertGreater(uptime, earlier)

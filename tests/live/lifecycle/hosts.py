@@ -28,6 +28,7 @@ from tests.live import hosts
 
 of = hosts.host_of
 force_down = hosts.force_down
+migrate_live = hosts.migrate_live
 
 #: What a guest says of itself: which boot this is, the kB of each node, and
 #: for each block of memory whether it is in use.

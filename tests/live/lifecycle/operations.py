@@ -72,29 +72,15 @@ def snapshot(member):
         raise AssertionError('the snapshot is %s' % status)
 
 
-def _start_live_migration(member):
-    member.server.act({'os-migrateLive': {
-        'host': None, 'block_migration': False,
-        'disk_over_commit': False}}, user='admin')
-
-
-def _live_migrate(member):
-    source = hosts.of(member.server)
-    _start_live_migration(member)
-    member.server.wait()
-    if hosts.of(member.server) == source:
-        raise AssertionError('the server is still on %s' % source)
-
-
 @each('live migration')
 def live_migration(member):
-    _live_migrate(member)
+    hosts.migrate_live(member.server)
 
 
 @each('live migration, there and back')
 def live_migration_back(member):
-    _live_migrate(member)
-    _live_migrate(member)
+    hosts.migrate_live(member.server)
+    hosts.migrate_live(member.server)
 
 
 @operation('live migration, aborted')
@@ -111,7 +97,7 @@ def live_migration_abort(members):
 
 
 def _abort_live_migration(member):
-    _start_live_migration(member)
+    member.server.start_live_migration()
     migration = _running_migration(member.server)
     cloud.connect('admin').compute.delete(
         '%s/migrations/%s' % (member.server.path, migration),
@@ -252,7 +238,7 @@ def evacuate(members):
     host = hosts.of(members[0].server)
     for member in members:
         if hosts.of(member.server) != host:
-            _live_migrate(member)
+            hosts.migrate_live(member.server)
     hosts.crash(host)
     try:
         hosts.force_down(host, True)
