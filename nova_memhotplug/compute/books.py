@@ -12,6 +12,8 @@
 
 """Nova's books of one server: placement, the instance, the host's usage."""
 
+import typing as ty
+
 from nova.compute import resource_tracker
 from nova import exception
 from nova import utils
@@ -20,8 +22,10 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova_memhotplug.compute import notes
+from nova_memhotplug.compute import numa
 from nova_memhotplug.compute import placement
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import numa as core_numa
 
 LOG = logging.getLogger(__name__)
 
@@ -79,7 +83,40 @@ class Books:
             raise errors.AccountingFailed(reason=exc)
         return delta_mb
 
-    def commit(self, context, instance, total_mb: int, flavor=None) -> None:
+    def claim_nodes(self, context, instance, cells_mb) -> None:
+        """Claim memory, and huge pages, of the nodes that a server is on.
+
+        Nova's own claims hold the same lock, so what has been found free
+        cannot be claimed by another before this is written.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``; saved
+        :param cells_mb: RAM that each of its NUMA cells is to have, in MiB
+        :raises HostNodeFull: if a node has not that much
+        :raises AccountingFailed: if its guest has other cells than Nova has
+            on record
+        """
+        @utils.synchronized(
+            resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
+        def locked():
+            if instance.numa_topology is None:
+                return
+            numa.check_cells(instance.numa_topology, cells_mb)
+            if not self._tracker.disabled(instance.node):
+                numa.check_room(
+                    self._tracker.compute_nodes[instance.node],
+                    instance.numa_topology, cells_mb)
+            before = self._usage(instance)
+            _save(instance, _Record.of(instance)._replace(
+                numa_topology=numa.resized(
+                    instance.numa_topology, cells_mb)))
+            self._track(context, instance, before)
+
+        locked()
+
+    def commit(
+        self, context, instance, total_mb: int, cells_mb, flavor=None,
+    ) -> None:
         """Write a new total into the instance and the host's usage.
 
         The note of the guest goes with it. All change while the resource
@@ -89,17 +126,28 @@ class Books:
         :param context: the request context
         :param instance: a ``nova.objects.Instance``; saved
         :param total_mb: RAM it has, in MiB
+        :param cells_mb: RAM that each of its NUMA cells has, in MiB; does
+            not count for one that has none for Nova
         :param flavor: a flavor it changes to; None to keep its own
+        :raises AccountingFailed: if its guest has other cells than Nova has
+            on record
         """
         new = (flavor or instance.flavor).obj_clone()
         new.memory_mb = total_mb
+        topology = instance.numa_topology
+        if topology is not None:
+            numa.check_cells(topology, cells_mb)
+            topology = numa.resized(topology, cells_mb)
+            new.extra_specs = core_numa.with_cells(
+                new.extra_specs, cells_mb)
+        record = _Record(new, total_mb, new.id, topology)
         note = self._take_note and self._take_note(instance)
 
         @utils.synchronized(
             resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
         def locked():
             before = self._usage(instance)
-            _save(context, instance, new, note)
+            _save_with_note(context, instance, record, note)
             self._track(context, instance, before)
 
         locked()
@@ -145,25 +193,50 @@ class Books:
                         'periodic task.', node, exc_info=True)
 
 
-def _save(context, instance, flavor, note) -> None:
-    """Save an instance with a flavor; leave nothing unsaved in it if that
-    fails, because Nova saves it again when it resets the task state.
+class _Record(ty.NamedTuple):
+    """What of an instance changes with its memory.
+
+    :param flavor: a ``nova.objects.Flavor``
+    :param memory_mb: its RAM, in MiB
+    :param instance_type_id: its ID in the database
+    :param numa_topology: a ``nova.objects.InstanceNUMATopology``, or None
     """
-    old = instance.flavor, instance.memory_mb, instance.instance_type_id
+
+    flavor: ty.Any
+    memory_mb: int
+    instance_type_id: int
+    numa_topology: ty.Any
+
+    @classmethod
+    def of(cls, instance) -> '_Record':
+        return cls(*(getattr(instance, field) for field in cls._fields))
+
+    def put(self, instance) -> None:
+        for field, value in self._asdict().items():
+            if getattr(instance, field) is not value:
+                setattr(instance, field, value)
+
+
+def _save_with_note(context, instance, record: _Record, note) -> None:
+    """Save an instance with the note of its guest."""
     metadata = notes.put(context, instance, note)
-    _set(instance, flavor, flavor.memory_mb, flavor.id)
+    try:
+        _save(instance, record)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            instance.system_metadata = metadata
+            instance.obj_reset_changes(['system_metadata'])
+
+
+def _save(instance, record: _Record) -> None:
+    """Save an instance; leave nothing unsaved in it if that fails, because
+    Nova saves it again when it resets the task state.
+    """
+    before = _Record.of(instance)
+    record.put(instance)
     try:
         instance.save()
     except Exception:
         with excutils.save_and_reraise_exception():
-            _set(instance, *old)
-            instance.system_metadata = metadata
-            instance.obj_reset_changes(
-                ['flavor', 'memory_mb', 'instance_type_id',
-                 'system_metadata'])
-
-
-def _set(instance, flavor, memory_mb, flavor_id) -> None:
-    instance.flavor = flavor
-    instance.memory_mb = memory_mb
-    instance.instance_type_id = flavor_id
+            before.put(instance)
+            instance.obj_reset_changes(_Record._fields)

@@ -20,9 +20,11 @@ from nova.compute import api as compute_api
 from nova.compute import vm_states
 from nova import conf as nova_conf
 from nova import exception
+from nova import objects
 import oslo_messaging as messaging
 
 from nova_memhotplug.compute import history
+from nova_memhotplug.compute import numa
 from nova_memhotplug.compute import observe
 from nova_memhotplug.compute import placement
 from nova_memhotplug.compute import quota
@@ -31,6 +33,7 @@ from nova_memhotplug.compute import rpcapi
 from nova_memhotplug import conf
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
+from nova_memhotplug.core import numa as core_numa
 from nova_memhotplug.core import report
 from nova_memhotplug.core import spec as spec_mod
 from nova_memhotplug.models import registry
@@ -204,8 +207,9 @@ def claim_refusals(context, instance, memory_mb, flavor=None):
     :param instance: a ``nova.objects.Instance``
     :param memory_mb: RAM it is to have, in MiB
     :param flavor: the flavor that it is to change to; None to keep its own
-    :returns: ``OverQuota``, and ``HostFull`` or, where placement does not say
-        what the host has, ``AccountingFailed``, as there are
+    :returns: ``OverQuota``, ``HostFull`` or, where placement does not say
+        what the host has, ``AccountingFailed``, and ``HostNodeFull``, as
+        there are
     """
     try:
         quota.check(context, instance, memory_mb)
@@ -218,6 +222,21 @@ def claim_refusals(context, instance, memory_mb, flavor=None):
             context, instance, memory_mb, flavor)
     except (errors.HostFull, errors.AccountingFailed) as exc:
         yield exc
+    try:
+        _check_nodes(context, instance, memory_mb)
+    except errors.HostNodeFull as exc:
+        yield exc
+
+
+def _check_nodes(context, instance, memory_mb):
+    """Check the nodes of its host that a server is bound to."""
+    topology = numa.topology_of(context, instance)
+    if topology is None:
+        return
+    numa.check_room(
+        objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node), topology,
+        core_numa.grown(numa.cells_mb(topology), memory_mb))
 
 
 def is_change(document, flavor=None) -> bool:

@@ -28,7 +28,9 @@ from nova import utils
 from oslo_log import log as logging
 
 from nova_memhotplug.compute import lost
+from nova_memhotplug.compute import numa
 from nova_memhotplug.core import accounting
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 
 CONF = nova_conf.CONF
@@ -51,13 +53,19 @@ LOOKS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Drift:
-    """What the books say and what they should say, in MiB."""
+    """What the books say and what they should say, in MiB.
+
+    ``cells_mb`` and ``present_cells_mb`` are about the NUMA cells; both are
+    empty for a server that has none for Nova.
+    """
 
     books_mb: int
     instance_mb: int
     allocated_mb: int
+    cells_mb: tuple[int, ...]
     present_mb: int
     expected_mb: int
+    present_cells_mb: tuple[int, ...]
 
     @property
     def exists(self) -> bool:
@@ -67,8 +75,9 @@ class Drift:
 
     @property
     def instance_differs(self) -> bool:
-        """Whether the instance or its flavor differs."""
-        return {self.books_mb, self.instance_mb} != {self.present_mb}
+        """Whether the instance, its flavor or a NUMA cell differs."""
+        return ({self.books_mb, self.instance_mb} != {self.present_mb} or
+                self.cells_mb != self.present_cells_mb)
 
 
 class Reconciler:
@@ -170,30 +179,44 @@ class Reconciler:
                 self._driver.memory_spec(instance.flavor) is not None)
 
     def _drift(self, context, instance) -> Drift:
-        present_mb = self._present_mb(instance)
+        guest = self._guest(instance)
+        # Without a guest, it starts with what the flavor says.
+        present_mb = guest.present_mb if guest else instance.flavor.memory_mb
+        cells_mb = numa.cells_mb(instance.numa_topology)
+        if not cells_mb:
+            present_cells_mb = cells_mb
+        elif guest:
+            present_cells_mb = guest.own_cells_mb
+        else:
+            present_cells_mb = numa.settled_cells_mb(instance)
         return Drift(
             books_mb=instance.flavor.memory_mb,
             instance_mb=instance.memory_mb,
             allocated_mb=self._books.allocated_mb(context, instance),
+            cells_mb=cells_mb,
             present_mb=present_mb,
             expected_mb=accounting.allocation_mb(
-                present_mb, instance.flavor.extra_specs))
+                present_mb, instance.flavor.extra_specs),
+            present_cells_mb=present_cells_mb)
 
-    def _present_mb(self, instance) -> int:
+    def _guest(self, instance) -> domain.GuestMemory | None:
+        """Read what the guest has; None if it does not run.
+
+        :raises ForeignDevices: if it has memory that must not be adopted
+        """
         try:
             memory = self._driver.guest_memory(instance)
         except exception.InstanceNotFound:
-            return instance.flavor.memory_mb
+            return None
         if not memory.is_running():
-            # It starts with what the flavor says.
-            return instance.flavor.memory_mb
+            return None
         memory.forget_gone()
         guest = memory.read()
         is_new = guest.present_mb != instance.flavor.memory_mb
         if (is_new and guest.foreign_mb and
                 not CONF.memhotplug.adopt_foreign_devices):
             raise errors.ForeignDevices(foreign_mb=guest.foreign_mb)
-        return guest.present_mb
+        return guest
 
     def _record(self, instance):
         """Record an instance action with its event.
@@ -210,7 +233,8 @@ class Reconciler:
     def _correct(self, context, instance, drift):
         # The guest has what it has, whether or not the host is full.
         if drift.instance_differs:
-            self._books.commit(context, instance, drift.present_mb)
+            self._books.commit(
+                context, instance, drift.present_mb, drift.present_cells_mb)
         self._books.allocate(context, instance, drift.present_mb)
         LOG.warning(
             'Books corrected: flavor from %(books)d to %(present)d MiB, '

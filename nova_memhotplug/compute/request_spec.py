@@ -13,7 +13,8 @@
 """Keep the RequestSpec of a server at its real size (design T5).
 
 The scheduler claims what ``RequestSpec.flavor`` says for the next live
-migration, cold migration, evacuation or unshelve. It lives in the API
+migration, cold migration, evacuation or unshelve, and looks for NUMA nodes as
+``RequestSpec.numa_topology`` says. It lives in the API
 database, which nova-compute cannot reach, so nova-api brings it up to date
 before it lets such a request through, and whenever the memory of a server is
 looked at.
@@ -24,6 +25,7 @@ from nova import exception
 from nova import objects
 from oslo_log import log as logging
 
+from nova_memhotplug.compute import numa
 from nova_memhotplug.core import spec as spec_mod
 
 LOG = logging.getLogger(__name__)
@@ -51,6 +53,12 @@ def sync(context, instance, any_task: bool = False) -> None:
         return
     if _key(request_spec.flavor) == _key(instance.flavor):
         return
+    try:
+        request_spec.numa_topology = numa.constraints(
+            instance.flavor, instance.image_meta)
+    except exception.NovaException:
+        LOG.warning('The NUMA topology of the RequestSpec stays as it is.',
+                    instance=instance, exc_info=True)
     LOG.info('RequestSpec corrected from %(before)d to %(after)d MiB.',
              {'before': request_spec.flavor.memory_mb,
               'after': instance.flavor.memory_mb}, instance=instance)

@@ -73,6 +73,8 @@ class MemoryResize:
             pause_points.reach(pause_points.BEFORE_CLAIM)
             self._books.allocate(
                 self._context, self._instance, wanted_mb, flavor)
+            self._books.claim_nodes(
+                self._context, self._instance, plan.own_cells_mb)
             pause_points.reach(pause_points.AFTER_CLAIM)
             for change in plan.changes:
                 self._memory.apply(change)
@@ -81,7 +83,8 @@ class MemoryResize:
             self._check_alive()
             pause_points.reach(pause_points.BEFORE_COMMIT)
             self._books.commit(
-                self._context, self._instance, wanted_mb, flavor)
+                self._context, self._instance, wanted_mb, plan.own_cells_mb,
+                flavor)
             pause_points.reach(pause_points.AFTER_COMMIT)
         except Exception as exc:
             LOG.warning('Memory could not be added: %s', exc,

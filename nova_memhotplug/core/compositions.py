@@ -34,8 +34,10 @@ CPU_REALTIME = 'hw:cpu_realtime'
 IMAGE_MEM_ENCRYPTION = 'hw_mem_encryption'
 IMAGE_FIRMWARE = 'hw_firmware_type'
 IMAGE_OS_TYPE = 'os_type'
+IMAGE_CELL_MEMORY = 'hw_numa_mem'
 #: The properties of an image that a decision looks at.
-IMAGE_PROPERTIES = (IMAGE_MEM_ENCRYPTION, IMAGE_FIRMWARE, IMAGE_OS_TYPE)
+IMAGE_PROPERTIES = (
+    IMAGE_MEM_ENCRYPTION, IMAGE_FIRMWARE, IMAGE_OS_TYPE, IMAGE_CELL_MEMORY)
 
 BIOS = 'bios'
 WINDOWS = 'windows'
@@ -121,6 +123,11 @@ def _lacks_uefi(request: Request) -> bool:
             request.image.get(IMAGE_FIRMWARE) == BIOS)
 
 
+def _has_image_cells(request: Request) -> bool:
+    # Nova makes one list of hw_numa_mem.0, hw_numa_mem.1 and so on.
+    return bool(request.image.get(IMAGE_CELL_MEMORY))
+
+
 def _has_mte(request: Request) -> bool:
     return request.arch == blocks.AARCH64 and MTE in request.cpu_features
 
@@ -141,6 +148,16 @@ COMPOSITIONS = (
         'quota', 'limits of quota:', 'quota:cpu_*, quota:disk_*, quota:vif_*',
         'Nova has no such limit of memory for libvirt; the others do not '
         'change with the memory.'),
+    Composition(
+        'numa', 'NUMA nodes, huge pages and CPU pinning',
+        'hw:numa_nodes, hw:numa_mem.N, hw:mem_page_size, hw:cpu_policy',
+        'What is added is divided evenly among the nodes, and claimed and '
+        'taken from where each of them is on the host.'),
+    Composition(
+        'image_cells', 'sizes of NUMA nodes in the image',
+        'image properties hw_numa_mem.N',
+        'they would have to grow with the server; hw:numa_mem.N of the '
+        'flavor can', _has_image_cells),
     Composition(
         'locked_memory', 'locked memory',
         'hw:locked_memory, image property hw_locked_memory',
@@ -197,7 +214,7 @@ COMPOSITIONS = (
         'QEMU adds no memory to them', _has_mte),
     Composition(
         'windows', 'Windows guests', 'image property os_type=windows',
-        'Memory goes to the last existing node, unless the flavor itself '
+        'Memory goes to the existing nodes, unless the flavor itself '
         'says memhotplug:zero_node=true.'),
 )
 

@@ -47,6 +47,20 @@ _BYTES = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Backing:
+    """Where on the host a device has its memory.
+
+    :param host_nodes: nodes of the host that it is bound to, as libvirt
+        writes a set of nodes (``0`` or ``0-1,3``); None where it is bound to
+        none
+    :param page_kib: huge page, in KiB; 0 for none
+    """
+
+    host_nodes: str | None
+    page_kib: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class MemoryDevice:
     """A memory device, planned or plugged.
 
@@ -56,6 +70,8 @@ class MemoryDevice:
     :param slot: memory slot; None where libvirt is to choose, or has none
     :param alias: libvirt's name of the device; None until it is plugged
     :param base: guest physical address, in bytes; None until it is plugged
+    :param backing: where on the host it has its memory; None where libvirt
+        is to choose
     """
 
     model: str
@@ -64,6 +80,7 @@ class MemoryDevice:
     slot: int | None = None
     alias: str | None = None
     base: int | None = None
+    backing: Backing | None = None
 
     @property
     def is_ram(self) -> bool:
@@ -110,6 +127,8 @@ def build(device: MemoryDevice) -> etree._Element:
     :returns: an element for ``virDomainAttachDeviceFlags``
     """
     memory = etree.Element('memory', model=device.model)
+    if device.backing is not None:
+        _add_source(memory, device.backing)
     target = etree.SubElement(memory, 'target')
     size = etree.SubElement(target, 'size', unit='KiB')
     size.text = str(units.mb_to_kib(device.size_mb))
@@ -123,6 +142,15 @@ def build(device: MemoryDevice) -> etree._Element:
         if device.base is not None:
             address.set('base', hex(device.base))
     return memory
+
+
+def _add_source(memory: etree._Element, backing: Backing) -> None:
+    source = etree.SubElement(memory, 'source')
+    if backing.page_kib:
+        etree.SubElement(
+            source, 'pagesize', unit='KiB').text = str(backing.page_kib)
+    if backing.host_nodes is not None:
+        etree.SubElement(source, 'nodemask').text = backing.host_nodes
 
 
 def read(element: etree._Element) -> MemoryDevice:
@@ -145,7 +173,17 @@ def read(element: etree._Element) -> MemoryDevice:
         node=_number(element.findtext('target/node')),
         slot=_number(None if address is None else address.get('slot')),
         alias=None if alias is None else alias.get('name'),
-        base=_number(None if address is None else address.get('base')))
+        base=_number(None if address is None else address.get('base')),
+        backing=_backing(element.find('source')))
+
+
+def _backing(source: etree._Element | None) -> Backing | None:
+    if source is None:
+        return None
+    page = source.find('pagesize')
+    return Backing(
+        host_nodes=source.findtext('nodemask'),
+        page_kib=0 if page is None else size_kib(page))
 
 
 def _number(text: str | None) -> int | None:

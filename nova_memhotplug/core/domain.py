@@ -13,6 +13,7 @@
 """What a domain's XML says about the guest's memory."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 
@@ -34,11 +35,14 @@ class Cell:
     :param id: its number; the guest's node has the same
     :param memory_kib: boot memory of the cell, in KiB
     :param has_cpus: whether any vCPU is in it
+    :param backing: where on the host it has its memory; None where the host
+        is free to choose
     """
 
     id: int
     memory_kib: int
     has_cpus: bool
+    backing: device.Backing | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +58,6 @@ class GuestMemory:
     :param devices: its memory devices, in the order of the domain
     :param page_kib: largest huge page that backs it, in KiB; 0 for none
     :param has_agent: whether it has a channel for the guest agent
-    :param is_host_bound: whether its memory is bound to nodes of the host
     """
 
     arch: str
@@ -66,7 +69,6 @@ class GuestMemory:
     devices: tuple[device.MemoryDevice, ...]
     page_kib: int
     has_agent: bool
-    is_host_bound: bool = False
 
     @property
     def boot_mb(self) -> int:
@@ -121,6 +123,52 @@ class GuestMemory:
             return self.cells[-1]
         return None
 
+    @property
+    def own_cells(self) -> tuple[Cell, ...]:
+        """The cells of the flavor: all but the reserved one.
+
+        They are the cells of Nova's ``instance.numa_topology``, in its
+        order, where the server has one.
+        """
+        return self.cells[:-1] if self.reserved_cell else self.cells
+
+    @property
+    def own_cells_mb(self) -> tuple[int, ...]:
+        """RAM of each own cell, with what was plugged, in MiB.
+
+        What is in the reserved cell counts for the own cell that it was
+        taken from or is bound to the same nodes of the host with.
+        """
+        sizes_kib = [cell.memory_kib for cell in self.own_cells]
+        if self.reserved_cell:
+            # core.layout takes it out of the first one.
+            sizes_kib[0] += self.reserved_cell.memory_kib
+        for dev in self.devices:
+            if dev.is_ram and sizes_kib:
+                sizes_kib[self.own_cell_of(dev)] += units.mb_to_kib(
+                    dev.size_mb)
+        return tuple(units.kib_to_mb(size_kib) for size_kib in sizes_kib)
+
+    def own_cell_of(self, dev: device.MemoryDevice) -> int:
+        """Say for which own cell a device was plugged.
+
+        Nova puts each cell of a guest on another node of the host
+        (nova/virt/hardware.py, numa_fit_instance_to_host), so that tells
+        them apart in the reserved cell.
+
+        :param dev: one of ``devices``
+        :returns: the cell's place in ``own_cells``; the first one for a
+            device that was attached by hand to none of them
+        """
+        for place, cell in enumerate(self.own_cells):
+            if dev.node == cell.id:
+                return place
+        nodes = dev.backing and dev.backing.host_nodes
+        for place, cell in enumerate(self.own_cells):
+            if nodes and cell.backing and nodes == cell.backing.host_nodes:
+                return place
+        return 0
+
 
 def parse(xml: str) -> etree._Element:
     """Parse XML that somebody else wrote: no entities, no network.
@@ -149,7 +197,7 @@ def read(
     :raises UnreadableDomain: if something needed is missing
     """
     root = parse(xml)
-    cells = _cells(root)
+    cells = _cells(root, _host_nodes(root), _pages(root))
     devices = _devices(root, readers or {})
     maximum = root.find('maxMemory')
     return GuestMemory(
@@ -160,9 +208,31 @@ def read(
         slots=0 if maximum is None else int(maximum.get('slots', 0)),
         cells=cells,
         devices=devices,
-        page_kib=_page_kib(root),
-        has_agent=_has_agent(root),
-        is_host_bound=root.find('numatune') is not None)
+        page_kib=max(_pages(root).values(), default=0),
+        has_agent=_has_agent(root))
+
+
+def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
+    """Bind the devices of a guest to the nodes of another host.
+
+    Nova does that for the cells (nova/virt/libvirt/migration.py,
+    _update_numa_xml), and knows nothing of devices.
+
+    :param xml: a domain's live XML, before Nova has changed its cells
+    :param host_nodes: nodes of the other host, as libvirt writes them, by
+        the place of the own cell
+    :returns: the XML for that host
+    :raises UnreadableDomain: if something needed is missing
+    """
+    guest = read(xml)
+    root = parse(xml)
+    elements = root.findall('devices/memory')
+    for element, dev in zip(elements, guest.devices, strict=True):
+        nodemask = element.find('source/nodemask')
+        nodes = host_nodes.get(guest.own_cell_of(dev))
+        if nodemask is not None and nodes is not None:
+            nodemask.text = nodes
+    return etree.tostring(root, encoding='unicode')
 
 
 def _attribute(root: etree._Element, path: str, name: str) -> str:
@@ -174,9 +244,53 @@ def _attribute(root: etree._Element, path: str, name: str) -> str:
     return value
 
 
-def _cells(root: etree._Element) -> tuple[Cell, ...]:
+def _cells(
+    root: etree._Element, host_nodes: Mapping[int, str],
+    pages: Mapping[int, int],
+) -> tuple[Cell, ...]:
     cells = (_cell(element) for element in root.iterfind('cpu/numa/cell'))
-    return tuple(sorted(cells, key=lambda cell: cell.id))
+    return tuple(
+        dataclasses.replace(cell, backing=device.Backing(
+            host_nodes[cell.id], pages.get(cell.id, 0)))
+        if cell.id in host_nodes else cell
+        for cell in sorted(cells, key=lambda cell: cell.id))
+
+
+def _host_nodes(root: etree._Element) -> dict[int, str]:
+    """Read to which nodes of the host each cell is bound."""
+    return {
+        _integer(memnode.get('cellid')): memnode.get('nodeset', '')
+        for memnode in root.iterfind('numatune/memnode')}
+
+
+def _pages(root: etree._Element) -> dict[int, int]:
+    """Read which huge pages back each cell, in KiB.
+
+    Nova names the cell of each size (nova/virt/libvirt/driver.py,
+    _get_memory_backing_hugepages_support). Where somebody else did not, the
+    size counts for the first.
+    """
+    return {
+        node: _page_size_kib(page)
+        for page in root.iterfind('memoryBacking/hugepages/page')
+        for node in _nodes(page.get('nodeset', '0'))}
+
+
+def _nodes(text: str) -> Iterator[int]:
+    """Read a set of nodes as libvirt writes it, for example ``0-1,3``."""
+    for part in text.split(','):
+        first, _dash, last = part.partition('-')
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise errors.UnreadableDomain(
+                reason="'%s' is no set of nodes" % text)
+        # QEMU, include/system/numa.h: MAX_NODES is 128.
+        yield from range(int(first), min(int(last or first), 127) + 1)
+
+
+def _integer(text: str | None) -> int:
+    if text is None or not text.isdecimal():
+        raise errors.UnreadableDomain(reason="'%s' is no number" % text)
+    return int(text)
 
 
 def _cell(element: etree._Element) -> Cell:
@@ -211,11 +325,6 @@ def _boot_kib(
     # libvirt's <memory> is the sum of cells and devices.
     return device.size_kib(memory) - sum(
         units.mb_to_kib(dev.size_mb) for dev in devices)
-
-
-def _page_kib(root: etree._Element) -> int:
-    pages = root.iterfind('memoryBacking/hugepages/page')
-    return max((_page_size_kib(page) for page in pages), default=0)
 
 
 def _page_size_kib(page: etree._Element) -> int:

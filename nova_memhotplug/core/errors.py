@@ -158,12 +158,13 @@ class AboveCeiling(Refused):
 
 
 class NoFreeSlot(Refused):
-    """Every memory slot of the guest is taken."""
+    """The guest has not enough free memory slots."""
 
     code = 'no_free_slot'
-    msg_fmt = ('All memory slots of this server are in use (%(used)d of '
-               '%(total)d). A hard reboot turns the added memory into boot '
-               'memory and frees the slots.')
+    msg_fmt = ('Not enough memory slots of this server are free: '
+               '%(needed)d needed (one for each NUMA node of the flavor), '
+               '%(used)d of %(total)d in use. A hard reboot turns the added '
+               'memory into boot memory and frees the slots.')
 
 
 class NoTargetCell(Refused):
@@ -172,16 +173,6 @@ class NoTargetCell(Refused):
     code = 'no_target_cell'
     msg_fmt = ('The running guest has no NUMA cell, so there is nowhere to '
                'add memory. Hard reboot the server.')
-
-
-class HostBound(Refused):
-    """The guest's memory is bound to its host's nodes or huge pages."""
-
-    code = 'host_bound'
-    msg_fmt = ('The memory of this server is bound to NUMA nodes or huge '
-               'pages of its host (hw:numa_nodes, hw:mem_page_size, '
-               'hw:cpu_policy and the like); this version does not add to '
-               'such memory.')
 
 
 class NoHotplug(Refused):
@@ -283,6 +274,17 @@ class HostFull(MemoryHotplugError):
     code = 'host_full'
     msg_fmt = ('The host of this server has %(free_mb)d MiB of memory free; '
                '%(asked_mb)d MiB more were asked for.')
+
+
+class HostNodeFull(MemoryHotplugError):
+    """A node of the host has not enough memory, or huge pages, left."""
+
+    code = 'host_node_full'
+    msg_fmt = ('Memory of this server is bound to NUMA node %(node)d of its '
+               'host, which has %(free_mb)d MiB%(pages)s free; %(asked_mb)d '
+               'MiB more were asked for there.')
+    tenant_msg = ('The NUMA nodes of the host that this server is bound to '
+                  'have not enough memory free.')
 
 
 class AccountingFailed(MemoryHotplugError):

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import dataclasses
 
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import numa
 from nova_memhotplug.core import spec
 
 #: Sizes that only a cold resize can change, with their units.
@@ -49,6 +50,9 @@ class Flavor:
 def check_change(old: Flavor, new: Flavor) -> None:
     """Check that a running server can change from one flavor to another.
 
+    The sizes of NUMA cells that flavors name must differ by the same amount,
+    for that is how added memory is divided (``core.planner.shares``).
+
     :param old: the flavor it has
     :param new: the flavor it is to have
     :raises FlavorDiffers: if more than memory differs
@@ -63,11 +67,21 @@ def _differences(old: Flavor, new: Flavor) -> Iterator[str]:
     for field in _FIXED:
         yield from _difference(
             field, getattr(old, field), getattr(new, field))
-    keys = {key for key in (*old.extra_specs, *new.extra_specs)
+    expected = _grown_specs(old, new.memory_mb)
+    keys = {key for key in (*expected, *new.extra_specs)
             if not key.startswith(_PREFIX)}
     for key in sorted(keys):
         yield from _difference(
-            key, old.extra_specs.get(key), new.extra_specs.get(key))
+            key, expected.get(key), new.extra_specs.get(key))
+
+
+def _grown_specs(old: Flavor, memory_mb: int) -> Mapping[str, str]:
+    """Say what the extra specs of a flavor are with another total."""
+    cells_mb = numa.explicit_cells(old.extra_specs)
+    if not cells_mb:
+        return old.extra_specs
+    return numa.with_cells(
+        old.extra_specs, numa.grown(cells_mb, memory_mb))
 
 
 def _difference(name: str, old: object, new: object) -> Iterator[str]:

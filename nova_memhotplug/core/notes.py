@@ -36,16 +36,18 @@ KEY = 'memhotplug_guest'
 #: InstanceSystemMetadata).
 MAX_LENGTH = 255
 #: Raised with every change of the fields or of what they mean.
-VERSION = 1
+VERSION = 2
 
 _FIELDS = frozenset((
-    'v', 'arch', 'boot', 'max', 'slots', 'node', 'zero', 'page', 'bound',
-    'step', 'how', 'dev'))
+    'v', 'arch', 'boot', 'max', 'slots', 'cells', 'zero', 'page', 'step',
+    'how', 'dev'))
 _NAME = re.compile(r'[A-Za-z0-9_.-]+\Z')
 #: Larger than any size in MiB or KiB, node or slot there can be.
 _MAX_NUMBER = 2 ** 53
 #: QEMU, include/hw/acpi/memory_hotplug.h, ACPI_MAX_RAM_SLOTS.
 _MAX_SLOTS = 256
+#: QEMU, include/system/numa.h, MAX_NODES.
+_MAX_CELLS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +55,11 @@ class Note:
     """What a plan has to know of a guest.
 
     :param guest: what the guest has; when read back, without what no plan
-        looks at: emulator, agent, the aliases and addresses of devices, and
-        cells other than the last
-    :param step_mb: in what steps it can take memory, in MiB; 0 if it cannot
+        looks at: emulator, agent, the aliases and addresses of devices, how
+        the boot memory is divided among cells, and where all of it is on the
+        host
+    :param step_mb: in what steps a node of it can take memory, in MiB; 0 if
+        it cannot
     :param strategy: how its reserved cell was made; None without room for
         growth
     """
@@ -82,10 +86,9 @@ def write(note: Note) -> str | None:
         'boot': guest.boot_mb,
         'max': guest.max_mb,
         'slots': guest.slots,
-        'node': guest.target_node,
+        'cells': len(guest.own_cells),
         'zero': int(guest.reserved_cell is not None),
         'page': guest.page_kib,
-        'bound': int(guest.is_host_bound),
         'step': note.step_mb,
         'how': note.strategy,
         'dev': _runs(guest.devices),
@@ -129,24 +132,27 @@ def _guest(fields: ty.Any) -> domain.GuestMemory:
         max_kib=None if max_mb is None else units.mb_to_kib(max_mb),
         slots=_number(fields['slots'], 0, _MAX_SLOTS),
         cells=tuple(_cells(
-            _optional(fields['node']), _flag(fields['zero']), boot_kib)),
+            _number(fields['cells'], 0, _MAX_CELLS), _flag(fields['zero']),
+            boot_kib)),
         devices=tuple(_devices(fields['dev'])),
         page_kib=_number(fields['page']),
-        has_agent=False,
-        is_host_bound=_flag(fields['bound']))
+        has_agent=False)
 
 
 def _cells(
-    node: int | None, has_reserved: bool, boot_kib: int,
+    count: int, has_reserved: bool, boot_kib: int,
 ) -> Iterator[domain.Cell]:
-    """Make cells of which the last is as it was; the others do not count."""
+    """Make the cells; Nova and core.layout number them from 0.
+
+    No plan looks at how the boot memory is divided among them.
+    """
+    for number in range(count):
+        yield domain.Cell(
+            id=number, memory_kib=0 if number else boot_kib, has_cpus=True)
     if has_reserved:
-        if not node:
+        if not count:
             raise ValueError('the reserved cell is not the first one')
-        yield domain.Cell(id=node - 1, memory_kib=boot_kib, has_cpus=True)
-        yield domain.Cell(id=node, memory_kib=0, has_cpus=False)
-    elif node is not None:
-        yield domain.Cell(id=node, memory_kib=boot_kib, has_cpus=True)
+        yield domain.Cell(id=count, memory_kib=0, has_cpus=False)
 
 
 def _runs(devices: Iterable[device.MemoryDevice]) -> list[list[ty.Any]]:

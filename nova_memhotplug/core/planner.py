@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 
 from nova_memhotplug.core import device
@@ -38,8 +39,24 @@ class Change:
     update: bool = False
 
 
-#: How a memory model adds an amount (MiB) on a node of a guest.
-Grow = Callable[[domain.GuestMemory, int, int], tuple[Change, ...]]
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What of an amount goes to one NUMA node of the flavor.
+
+    :param size_mb: the amount, in MiB
+    :param node: the guest NUMA node that is to have it
+    :param backing: where on the host it is to be; None where the host is
+        free to choose
+    """
+
+    size_mb: int
+    node: int
+    backing: device.Backing | None = None
+
+
+#: How a memory model adds shares to a guest.
+Grow = Callable[
+    [domain.GuestMemory, Sequence[Share]], tuple[Change, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +66,14 @@ class Plan:
     :param present_mb: RAM the guest has, in MiB
     :param wanted_mb: RAM it is to have, in MiB
     :param changes: what to do, in order; empty where it has that much
+    :param own_cells_mb: RAM that each own cell of the guest is to have, in
+        MiB
     """
 
     present_mb: int
     wanted_mb: int
     changes: tuple[Change, ...]
+    own_cells_mb: tuple[int, ...]
 
     @property
     def delta_mb(self) -> int:
@@ -73,7 +93,7 @@ def plan(
     :param guest: what the guest has
     :param spec: what its flavor says; None without a ceiling
     :param wanted_mb: RAM it is to have, in MiB; a total, not an increment
-    :param step_mb: in what steps it can take memory, in MiB
+    :param step_mb: in what steps a node can take memory, in MiB
     :param grow: the memory model's way of adding memory
     :returns: the plan; without changes if the guest has what is wanted
     :raises Refused: the first reason why it cannot be
@@ -81,12 +101,43 @@ def plan(
     for refusal in refusals(guest, spec, wanted_mb, step_mb):
         raise refusal
     delta_mb = wanted_mb - guest.present_mb
-    if not delta_mb:
-        return Plan(guest.present_mb, wanted_mb, ())
-    node = guest.target_node
-    assert node is not None  # refusals() yields NoTargetCell
+    parts = shares(guest, delta_mb)
     return Plan(
-        guest.present_mb, wanted_mb, grow(guest, delta_mb, node))
+        present_mb=guest.present_mb, wanted_mb=wanted_mb,
+        changes=grow(guest, parts) if delta_mb else (),
+        own_cells_mb=tuple(
+            cell_mb + part.size_mb for cell_mb, part in zip(
+                guest.own_cells_mb, parts, strict=True)))
+
+
+def shares(guest: domain.GuestMemory, delta_mb: int) -> tuple[Share, ...]:
+    """Divide an amount evenly among the NUMA nodes of the flavor.
+
+    So does Nova when the server moves (nova/virt/hardware.py,
+    _get_numa_topology_auto). A guest with a reserved cell gets all of it
+    there, each share from the node of the host that its own cell is on.
+
+    :param guest: what the guest has
+    :param delta_mb: RAM to add, in MiB, a multiple of ``total_step_mb``
+    :returns: a share for each own cell, in their order
+    """
+    cells = guest.own_cells
+    reserved = guest.reserved_cell
+    return tuple(
+        Share(size_mb=delta_mb // len(cells),
+              node=reserved.id if reserved else cell.id,
+              backing=cell.backing)
+        for cell in cells)
+
+
+def total_step_mb(guest: domain.GuestMemory, step_mb: int) -> int:
+    """Say in what steps a guest can take memory.
+
+    :param guest: what the guest has
+    :param step_mb: in what steps a node can take memory, in MiB
+    :returns: the step, in MiB
+    """
+    return step_mb * max(1, len(guest.own_cells))
 
 
 def refusals(
@@ -100,7 +151,8 @@ def refusals(
     :param guest: what the guest has
     :param spec: what its flavor says; None without a ceiling
     :param wanted_mb: RAM it is to have, in MiB
-    :param step_mb: in what steps it can take memory, in MiB; 0 if it cannot
+    :param step_mb: in what steps a node can take memory, in MiB; 0 if it
+        cannot
     :returns: the reasons, the most basic one first
     """
     if spec is None:
@@ -132,21 +184,20 @@ def _room(
         yield errors.AboveCeiling(wanted_mb=wanted_mb, max_mb=guest.max_mb)
     if guest.target_node is None:
         yield errors.NoTargetCell()
-    if guest.is_host_bound or guest.page_kib:
-        yield errors.HostBound()
 
 
 def _alignment(
     guest: domain.GuestMemory, wanted_mb: int, step_mb: int,
 ) -> Iterator[errors.Refused]:
     yield from misaligned_devices(guest, step_mb)
+    total_mb = total_step_mb(guest, step_mb)
     delta_mb = wanted_mb - guest.present_mb
-    if units.is_multiple(delta_mb, step_mb):
+    if units.is_multiple(delta_mb, total_mb):
         return
-    below_mb = guest.present_mb + units.round_down(delta_mb, step_mb)
+    below_mb = guest.present_mb + units.round_down(delta_mb, total_mb)
     yield errors.Unaligned(
-        wanted_mb=wanted_mb, step_mb=step_mb, present_mb=guest.present_mb,
-        below_mb=below_mb, above_mb=below_mb + step_mb)
+        wanted_mb=wanted_mb, step_mb=total_mb, present_mb=guest.present_mb,
+        below_mb=below_mb, above_mb=below_mb + total_mb)
 
 
 def misaligned_devices(
@@ -158,7 +209,7 @@ def misaligned_devices(
     refuses (facts-qemu-libvirt.md, section 3).
 
     :param guest: what the guest has
-    :param step_mb: in what steps it can take memory, in MiB; not 0
+    :param step_mb: in what steps a node can take memory, in MiB; not 0
     :returns: a reason for each such device
     """
     for dev in guest.devices:

@@ -34,7 +34,8 @@ class Observation:
     :param guest: what its live domain has
     :param spec: what its flavor says; None without a ceiling
     :param books_mb: RAM in Nova's books (the flavor), in MiB
-    :param step_mb: in what steps it can take memory, in MiB; 0 if it cannot
+    :param step_mb: in what steps a node of it can take memory, in MiB; 0 if
+        it cannot
     :param strategy: how its reserved cell was made, see ``strategy_of``
     :param blocks: what the guest itself says; None if it does not answer
     """
@@ -55,13 +56,14 @@ def running(seen: Observation, grow: planner.Grow) -> Document:
     :returns: the document; sizes in MiB
     """
     guest = seen.guest
-    next_plan = plan(seen, guest.present_mb + (seen.step_mb or 1), grow)
+    step_mb = planner.total_step_mb(guest, seen.step_mb)
+    next_plan = plan(seen, guest.present_mb + (step_mb or 1), grow)
     return {
         'boot_mb': guest.boot_mb,
         'current_mb': guest.present_mb,
         'requested_mb': seen.books_mb,
         'max_mb': guest.max_mb or guest.present_mb,
-        'step_mb': seen.step_mb or None,
+        'step_mb': step_mb or None,
         'slots': _slots(guest.slots, guest.used_slots),
         'devices': [_plugged(dev) for dev in guest.devices],
         'zero_node': guest.reserved_cell and guest.reserved_cell.id,

@@ -13,6 +13,7 @@
 """What a memory model has to provide."""
 
 import abc
+from collections.abc import Sequence
 
 from lxml import etree
 
@@ -43,7 +44,7 @@ class MemoryModel(abc.ABC):
 
     @abc.abstractmethod
     def grow(
-        self, guest: domain.GuestMemory, delta_mb: int, node: int,
+        self, guest: domain.GuestMemory, shares: Sequence[planner.Share],
     ) -> tuple[planner.Change, ...]:
         """Say how to add memory to a running guest.
 
@@ -51,12 +52,12 @@ class MemoryModel(abc.ABC):
         device to attach has an alias from ``core.device.new_alias()``.
 
         nova-api plans from a note of the guest (``core.notes``). There the
-        devices that it has are without alias and address, and only size,
-        node and model of the changes matter.
+        devices that it has are without alias, address and backing, and only
+        size, node and model of the changes matter.
 
         :param guest: what the guest has
-        :param delta_mb: RAM to add, in MiB, a whole number of memory blocks
-        :param node: the guest NUMA node that is to have it
+        :param shares: RAM to add, one share for each NUMA node of the
+            flavor, each a whole number of memory blocks
         :returns: the changes, in the order in which to make them
         :raises Refused: if this guest cannot take it, for example for want
             of a slot

@@ -12,6 +12,8 @@
 
 """The model ``dimm``: one ACPI memory device per growth."""
 
+from collections.abc import Sequence
+
 from lxml import etree
 
 from nova_memhotplug.core import device
@@ -23,7 +25,7 @@ from nova_memhotplug.models import base
 
 
 class DimmModel(base.MemoryModel):
-    """Plug one DIMM for the whole amount.
+    """Plug one DIMM for all that a NUMA node of the flavor gets.
 
     Few large DIMMs beat many small ones: slots are few, and each costs the
     host a memory region (peers.md, section D1).
@@ -36,23 +38,19 @@ class DimmModel(base.MemoryModel):
         return ()
 
     def grow(
-        self, guest: domain.GuestMemory, delta_mb: int, node: int,
+        self, guest: domain.GuestMemory, shares: Sequence[planner.Share],
     ) -> tuple[planner.Change, ...]:
-        """Plan one DIMM.
+        """Plan one DIMM for each share.
 
         :param guest: what the guest has
-        :param delta_mb: RAM to add, in MiB
-        :param node: the guest NUMA node that is to have it
-        :returns: one change
-        :raises NoFreeSlot: if every slot is taken
+        :param shares: RAM to add
+        :returns: the changes
+        :raises NoFreeSlot: if there are not enough slots
         """
-        if not guest.free_slots:
-            raise errors.NoFreeSlot(used=guest.used_slots, total=guest.slots)
-        dimm = device.MemoryDevice(
-            model=device.DIMM, size_mb=delta_mb, node=node,
-            alias=device.new_alias())
-        xml = etree.tostring(device.build(dimm), encoding='unicode')
-        return (planner.Change(device=dimm, xml=xml),)
+        if guest.free_slots < len(shares):
+            raise errors.NoFreeSlot(
+                needed=len(shares), used=guest.used_slots, total=guest.slots)
+        return tuple(_plug(share) for share in shares)
 
     def read(self, element: etree._Element) -> device.MemoryDevice:
         """Read a DIMM back.
@@ -62,3 +60,12 @@ class DimmModel(base.MemoryModel):
         :raises UnreadableDomain: if it has no size
         """
         return device.read(element)
+
+
+def _plug(share: planner.Share) -> planner.Change:
+    dimm = device.MemoryDevice(
+        model=device.DIMM, size_mb=share.size_mb, node=share.node,
+        alias=device.new_alias(), backing=share.backing)
+    return planner.Change(
+        device=dimm,
+        xml=etree.tostring(device.build(dimm), encoding='unicode'))

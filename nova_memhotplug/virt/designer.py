@@ -88,17 +88,22 @@ def _set_cells(
     if guest.cpu.numa is None:
         guest.cpu.numa = vconfig.LibvirtConfigGuestCPUNUMA()
     present = {cell.id: cell for cell in guest.cpu.numa.cells}
+    access = {cell.memAccess for cell in present.values()}
     guest.cpu.numa.cells = [
-        _set_cell(present.get(cell.id), cell, guest.vcpus) for cell in cells]
+        _set_cell(present.get(cell.id), cell, guest.vcpus, access)
+        for cell in cells]
 
 
 def _set_cell(
     present: vconfig.LibvirtConfigGuestCPUNUMACell | None,
-    cell: domain.Cell, vcpus: int,
+    cell: domain.Cell, vcpus: int, access: set[str | None],
 ) -> vconfig.LibvirtConfigGuestCPUNUMACell:
     if present is None:
         present = vconfig.LibvirtConfigGuestCPUNUMACell()
         present.id = cell.id
+        # Whether memory is shared is the same for all cells of Nova's, and
+        # libvirt asks the cell of a device.
+        present.memAccess = next(iter(access), None)
         if cell.has_cpus:
             present.cpus = set(range(vcpus))
     present.memory = cell.memory_kib

@@ -28,6 +28,7 @@ from nova_memhotplug.compute import compositions as compute_compositions
 from nova_memhotplug.compute import destination
 from nova_memhotplug.compute import endpoint
 from nova_memhotplug.compute import notes
+from nova_memhotplug.compute import numa
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug import conf
 from nova_memhotplug.core import compositions
@@ -37,6 +38,7 @@ from nova_memhotplug.core import strategy as strategies
 from nova_memhotplug.models import registry
 from nova_memhotplug.virt import designer
 from nova_memhotplug.virt import guest as guest_memory
+from nova_memhotplug.virt import migration
 from nova_memhotplug.virt import probe
 
 CONF = nova_conf.CONF
@@ -176,6 +178,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
     def _get_guest_config(
         self, instance, network_info, image_meta, *args, **kwargs,
     ):
+        if self.memory_spec(instance.flavor) is not None:
+            numa.restore(instance)
         guest = super()._get_guest_config(
             instance, network_info, image_meta, *args, **kwargs)
         spec = self._check_flavor(instance.flavor, image_meta)
@@ -194,6 +198,17 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
             notes.renew(context, self, instance)
         return guest
+
+    def _live_migration_operation(
+        self, context, instance, dest, block_migration, migrate_data, guest,
+        device_names,
+    ):
+        """Migrate the guest, its devices bound to nodes of the destination."""
+        if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
+            guest = migration.MovingGuest.of(guest, migrate_data)
+        return super()._live_migration_operation(
+            context, instance, dest, block_migration, migrate_data, guest,
+            device_names)
 
     def _check_flavor(self, flavor, image_meta, first_boot=False):
         spec = self.memory_spec(flavor)

@@ -37,9 +37,10 @@ class Thirds(base.MemoryModel):
     def boot_devices(self, layout):
         return (etree.Element('watchdog', model='itco', action='none'),)
 
-    def grow(self, guest, delta_mb, node):
-        sizes = (delta_mb // 2, delta_mb - delta_mb // 2)
-        return tuple(self._change(number, size_mb, node)
+    def grow(self, guest, shares):
+        (share,) = shares
+        sizes = (share.size_mb // 2, share.size_mb - share.size_mb // 2)
+        return tuple(self._change(number, size_mb, share.node)
                      for number, size_mb in enumerate(sizes))
 
     def _change(self, number, size_mb, node):

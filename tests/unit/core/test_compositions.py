@@ -37,6 +37,8 @@ REFUSED = (
     ('mem_encryption', 'x86_64', {'hw:mem_encryption': 'no'},
      {'hw_mem_encryption': True}),
     ('realtime', 'x86_64', {'hw:cpu_realtime': 'yes'}),
+    ('image_cells', 'x86_64', {'hw:numa_nodes': '2'},
+     {'hw_numa_mem': [256, 256]}),
     ('32_bit', 'i686', {}),
     ('32_bit', 'armv7l', {}, UEFI),
     ('aarch64_bios', 'aarch64', {}, BIOS),
@@ -53,6 +55,9 @@ WORKING = (
     ('x86_64', {'hw:cpu_realtime': 'perhaps'}),
     ('x86_64', {}, {'hw_mem_encryption': False, 'hw_firmware_type': None}),
     ('x86_64', {}, {'hw_mem_encryption': None, 'os_type': 'windows'}),
+    ('x86_64', {'hw:numa_nodes': '2', 'hw:numa_mem.0': '256',
+                'hw:numa_mem.1': '256', 'hw:mem_page_size': 'large',
+                'hw:cpu_policy': 'dedicated'}, {'hw_numa_mem': None}),
     ('x86_64', {}, BIOS),
     ('x86_64', {}, {}, {'mte'}),
     ('x86_64', {'hw:locked_memory': 'true', 'hw:mem_page_size': 'small',
@@ -74,6 +79,10 @@ SENTENCES = {
     'realtime':
         'memhotplug:max_memory_mb cannot be combined with real-time vCPUs '
         '(hw:cpu_realtime): QEMU may hold them up while it adds a device.',
+    'image_cells':
+        'memhotplug:max_memory_mb cannot be combined with sizes of NUMA '
+        'nodes in the image: they would have to grow with the server; '
+        'hw:numa_mem.N of the flavor can.',
     '32_bit':
         'memhotplug:max_memory_mb cannot be combined with 32-bit guests: '
         'only 64-bit kernels add memory while they run.',

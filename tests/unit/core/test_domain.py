@@ -11,8 +11,10 @@
 #    under the License.
 
 import ddt
+from lxml import etree
 import testtools
 
+from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 
@@ -33,6 +35,35 @@ ELASTIC = """
     <memory model='dimm'>
       <target><size unit='KiB'>524288</size><node>1</node></target>
       <alias name='dimm0'/>
+      <address type='dimm' slot='0' base='0x100000000'/>
+    </memory>
+  </devices>
+</domain>"""
+
+#: Two nodes of the flavor, one on huge pages, and a device of the second.
+NUMA = """
+<domain>
+  <maxMemory slots='8' unit='KiB'>4194304</maxMemory>
+  <memory unit='KiB'>655360</memory>
+  <memoryBacking><hugepages>
+    <page size='2048' unit='KiB' nodeset='0'/>
+  </hugepages></memoryBacking>
+  <numatune>
+    <memory mode='strict' nodeset='1,3'/>
+    <memnode cellid='0' mode='strict' nodeset='3'/>
+    <memnode cellid='1' mode='strict' nodeset='1'/>
+  </numatune>
+  <os><type arch='x86_64'>hvm</type></os>
+  <cpu><numa>
+    <cell id='0' cpus='0' memory='262144' unit='KiB'/>
+    <cell id='1' cpus='1' memory='262144' unit='KiB'/>
+    <cell id='2' memory='0' unit='KiB'/>
+  </numa></cpu>
+  <devices>
+    <memory model='dimm'>
+      <source><nodemask>1</nodemask></source>
+      <target><size unit='KiB'>131072</size><node>2</node></target>
+      <alias name='ua-memhotplug-1'/>
       <address type='dimm' slot='0' base='0x100000000'/>
     </memory>
   </devices>
@@ -62,7 +93,6 @@ class DomainTest(testtools.TestCase):
         self.assertEqual(1, guest.target_node)
         self.assertEqual(domain.Cell(1, 0, False), guest.reserved_cell)
         self.assertTrue(guest.has_agent)
-        self.assertFalse(guest.is_host_bound)
         self.assertEqual(0, guest.page_kib)
 
     def test_plain(self):
@@ -78,11 +108,64 @@ class DomainTest(testtools.TestCase):
         xml = ELASTIC.replace('<cell ', '<ignored ')
         self.assertEqual(512, domain.read(xml).boot_mb)
 
-    def test_host_bound(self):
-        xml = PLAIN.replace(
-            '<devices/>', "<numatune><memory mode='strict' nodeset='0'/>"
-            '</numatune>')
-        self.assertTrue(domain.read(xml).is_host_bound)
+    def test_own_cells(self):
+        guest = domain.read(NUMA)
+        self.assertEqual([
+            domain.Cell(0, 262144, True, device.Backing('3', 2048)),
+            domain.Cell(1, 262144, True, device.Backing('1', 0))],
+            list(guest.own_cells))
+        self.assertIsNone(guest.reserved_cell.backing)
+        self.assertEqual((256, 256 + 128), guest.own_cells_mb)
+
+    @ddt.data(
+        # On another node of the host than any cell, and on none.
+        ("<nodemask>1</nodemask>", '<nodemask>2</nodemask>', (384, 256)),
+        ("<nodemask>1</nodemask>", '', (384, 256)),
+        # On a node of the guest.
+        ('<node>2</node>', '<node>1</node>', (256, 384)),
+        ('<node>2</node>', '<node>0</node>', (384, 256)),
+        # The reserved cell has some of the first one.
+        ("<cell id='2' memory='0'", "<cell id='2' memory='2048'",
+         (258, 384)),
+        # No RAM.
+        ("model='dimm'", "model='nvdimm'", (256, 256)))
+    @ddt.unpack
+    def test_own_cells_mb(self, old, new, expected):
+        self.assertIn(old, NUMA)
+        guest = domain.read(NUMA.replace(old, new))
+        self.assertEqual(expected, guest.own_cells_mb)
+
+    def test_no_cells(self):
+        guest = domain.read(PLAIN)
+        self.assertEqual(((), ()), (guest.own_cells, guest.own_cells_mb))
+
+    def test_rebind(self):
+        xml = domain.rebind(NUMA, {0: '5', 1: '6-7'})
+        (dev,) = domain.read(xml).devices
+        self.assertEqual('6-7', dev.backing.host_nodes)
+        # The cells are Nova's to bind.
+        self.assertEqual(
+            domain.read(NUMA).own_cells, domain.read(xml).own_cells)
+
+    @ddt.data(ELASTIC, PLAIN, NUMA.replace('<nodemask>1</nodemask>', ''))
+    def test_nothing_to_rebind(self, xml):
+        self.assertEqual(
+            etree.tostring(domain.parse(xml), encoding='unicode'),
+            domain.rebind(xml, {0: '5', 1: '6'}))
+
+    @ddt.data(
+        ("cellid='0'", "cellid='zero'"), ("cellid='0'", ''),
+        ("nodeset='0'/>", "nodeset='0-x'/>"))
+    @ddt.unpack
+    def test_unreadable_nodes(self, old, new):
+        self.assertIn(old, NUMA)
+        self.assertRaises(
+            errors.UnreadableDomain, domain.read, NUMA.replace(old, new))
+
+    def test_page_of_several_nodes(self):
+        guest = domain.read(NUMA.replace("nodeset='0'/>", "nodeset='0-1'/>"))
+        self.assertEqual(
+            [2048, 2048], [cell.backing.page_kib for cell in guest.own_cells])
 
     def test_foreign_memory(self):
         self.assertEqual(512, domain.read(ELASTIC).foreign_mb)

@@ -27,6 +27,12 @@ def changed(**kwargs):
     return dataclasses.replace(OLD, **kwargs)
 
 
+def with_cells(memory_mb, *cells_mb):
+    return changed(memory_mb=memory_mb, extra_specs={
+        'hw:numa_mem.%d' % number: cell_mb
+        for number, cell_mb in enumerate(cells_mb)})
+
+
 @ddt.ddt
 class ChangeTest(testtools.TestCase):
 
@@ -38,6 +44,26 @@ class ChangeTest(testtools.TestCase):
                              'memhotplug:slots': '2'}))
     def test_memory_alone(self, new):
         flavor.check_change(OLD, new)
+
+    @ddt.data((1024, '512', '512'), (768, '384', '384'))
+    @ddt.unpack
+    def test_cells_grow_evenly(self, memory_mb, *cells_mb):
+        flavor.check_change(
+            with_cells(512, '256', '256'), with_cells(memory_mb, *cells_mb))
+
+    @ddt.data(
+        (with_cells(1024, '256', '768'),
+         'hw:numa_mem.0 is 256 instead of 512; '
+         'hw:numa_mem.1 is 768 instead of 512'),
+        (with_cells(1024), 'hw:numa_mem.0 is None instead of 512'),
+        (with_cells(1024, '512', '512', '0'),
+         'hw:numa_mem.2 is 0 instead of None'))
+    @ddt.unpack
+    def test_cells_differ(self, new, words):
+        exc = self.assertRaises(
+            errors.FlavorDiffers, flavor.check_change,
+            with_cells(512, '256', '256'), new)
+        self.assertIn(words, str(exc))
 
     @ddt.data(
         (changed(vcpus=2), 'vcpus is 2 instead of 1'),

@@ -35,13 +35,15 @@ GUEST = domain.GuestMemory(
 #: The largest guest of today: every number has all its digits.
 LARGE = dataclasses.replace(
     GUEST, boot_kib=4 * MIB ** 3, max_kib=12 * MIB ** 3, slots=255,
-    page_kib=MIB ** 2, is_host_bound=True)
+    page_kib=MIB ** 2)
 FOLDED = dataclasses.replace(
     GUEST, boot_kib=4096 * MIB, max_kib=None, slots=0)
 CELLLESS = dataclasses.replace(GUEST, cells=())
 EXISTING = dataclasses.replace(GUEST, cells=GUEST.cells[:1])
 TINY = dataclasses.replace(GUEST, cells=(
     domain.Cell(0, 511 * MIB, True), domain.Cell(1, MIB, False)))
+TWO_EXISTING = dataclasses.replace(GUEST, cells=(
+    domain.Cell(0, 256 * MIB, True), domain.Cell(1, 256 * MIB, True)))
 THREE = dataclasses.replace(GUEST, cells=(
     domain.Cell(0, 256 * MIB, True), domain.Cell(1, 256 * MIB, True),
     domain.Cell(2, 0, False)))
@@ -82,7 +84,7 @@ def text_of(**changes):
 class NotesTest(testtools.TestCase):
 
     @ddt.data(
-        GUEST, LARGE, FOLDED, CELLLESS, EXISTING, TINY, THREE,
+        GUEST, LARGE, FOLDED, CELLLESS, EXISTING, TINY, TWO_EXISTING, THREE,
         grown(512), grown(512, 256, 128), grown(*[256] * 8),
         dataclasses.replace(
             GUEST, devices=tuple(dimms(512, 512, 512))[::2]),
@@ -142,13 +144,14 @@ class NotesTest(testtools.TestCase):
         self.assertEqual(512, notes.read(text_of()).guest.present_mb)
 
     @ddt.data(
-        {'v': 2}, {'v': 0}, {'v': '1'}, {'v': True}, {'v': 1.0},
+        {'v': 1}, {'v': 0}, {'v': '1'}, {'v': True}, {'v': 1.0},
         {'boot': 0}, {'boot': -512}, {'boot': '512'}, {'boot': 512.0},
         {'boot': True}, {'boot': None}, {'boot': 10 ** 18}, {'boot': []},
         {'max': -1}, {'max': 'x'}, {'slots': -1}, {'slots': 257},
-        {'slots': None}, {'node': -1}, {'node': 'x'}, {'node': 0},
-        {'node': None}, {'zero': 2}, {'zero': True}, {'page': None},
-        {'bound': 'no'}, {'step': None}, {'step': -128}, {'step': 'x'},
+        {'slots': None}, {'cells': -1}, {'cells': 'x'}, {'cells': 0},
+        {'cells': None}, {'cells': 129}, {'cells': True},
+        {'zero': 2}, {'zero': True}, {'page': None},
+        {'step': None}, {'step': -128}, {'step': 'x'},
         {'how': 'magic'}, {'how': 1}, {'how': ['shim']}, {'arch': ''},
         {'arch': 'x\n'}, {'arch': 1}, {'arch': '<b>'},
         {'dev': None}, {'dev': {}}, {'dev': 'x'}, {'dev': [1]},

@@ -33,8 +33,14 @@ FOLDED = dataclasses.replace(
     GUEST, boot_kib=4096 * MIB, max_kib=None, slots=0)
 INELASTIC = dataclasses.replace(GUEST, max_kib=None, slots=0)
 CELLLESS = dataclasses.replace(GUEST, cells=())
-BOUND = dataclasses.replace(GUEST, is_host_bound=True)
-HUGE = dataclasses.replace(GUEST, page_kib=2048)
+#: Two NUMA nodes of the flavor, each on a node of the host.
+NODES = tuple(
+    domain.Cell(number, 256 * MIB, True,
+                device.Backing(str(7 - number), 2048))
+    for number in range(2))
+#: With and without a reserved cell.
+NUMA = dataclasses.replace(GUEST, cells=(*NODES, domain.Cell(2, 0, False)))
+NUMA_EXISTING = dataclasses.replace(GUEST, cells=NODES)
 
 
 def with_dimm(size_mb, base):
@@ -42,8 +48,9 @@ def with_dimm(size_mb, base):
         device.MemoryDevice('dimm', size_mb, 1, 0, 'dimm0', base),))
 
 
-def grow(guest, delta_mb, node):
-    return ((guest.present_mb, delta_mb, node),)
+def grow(guest, shares):
+    return tuple(
+        (guest.present_mb, share.size_mb, share.node) for share in shares)
 
 
 @ddt.ddt
@@ -60,7 +67,26 @@ class PlannerTest(testtools.TestCase):
         self.assertEqual((expected,), plan.changes)
         self.assertEqual(expected[1], plan.delta_mb)
 
-    @ddt.data((GUEST, 512), (GROWN, 1024), (FOLDED, 4096), (INELASTIC, 512))
+    @ddt.data((NUMA, (2, 2)), (NUMA_EXISTING, (0, 1)))
+    @ddt.unpack
+    def test_each_node_gets_its_share(self, guest, nodes):
+        plan = planner.plan(
+            guest, SPEC, 1024, 128, lambda guest, shares: tuple(shares))
+        self.assertEqual([
+            planner.Share(256, node, cell.backing)
+            for node, cell in zip(nodes, NODES, strict=True)],
+            list(plan.changes))
+        self.assertEqual((512, 512), plan.own_cells_mb)
+
+    @ddt.data((GUEST, 128), (CELLLESS, 128), (NUMA, 256),
+              (NUMA_EXISTING, 256))
+    @ddt.unpack
+    def test_total_step(self, guest, expected):
+        self.assertEqual(expected, planner.total_step_mb(guest, 128))
+
+    @ddt.data(
+        (GUEST, 512), (NUMA, 512), (CELLLESS, 512), (GROWN, 1024),
+        (FOLDED, 4096), (INELASTIC, 512))
     @ddt.unpack
     def test_nothing_to_do(self, guest, wanted_mb):
         plan = planner.plan(guest, SPEC, wanted_mb, 128, grow)
@@ -77,8 +103,8 @@ class PlannerTest(testtools.TestCase):
         (FOLDED, SPEC, 4224, errors.AtCeiling, ['4096']),
         (INELASTIC, SPEC, 1024, errors.BootedInelastic, ['Hard reboot']),
         (CELLLESS, SPEC, 1024, errors.NoTargetCell, ['NUMA cell']),
-        (BOUND, SPEC, 1024, errors.HostBound, ['NUMA nodes']),
-        (HUGE, SPEC, 1024, errors.HostBound, ['huge pages']),
+        (NUMA, SPEC, 640, errors.Unaligned,
+         ['640', 'steps of 256', '512', '768']),
         (with_dimm(64, 4 << 30), SPEC, 1024, errors.Misaligned,
          ['64 MiB', '0x100000000', '128 MiB']),
         (with_dimm(128, (4 << 30) + (64 << 20)), SPEC, 1024,

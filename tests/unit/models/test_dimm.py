@@ -12,14 +12,17 @@
 
 import dataclasses
 
+import ddt
 import testtools
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import planner
 from nova_memhotplug.models import dimm
 from tests.unit.core import test_planner
 
 
+@ddt.ddt
 class DimmTest(testtools.TestCase):
 
     def setUp(self):
@@ -27,7 +30,8 @@ class DimmTest(testtools.TestCase):
         self.model = dimm.DimmModel()
 
     def test_one_dimm_for_all(self):
-        (change,) = self.model.grow(test_planner.GUEST, 3584, 1)
+        (change,) = self.model.grow(
+            test_planner.GUEST, (planner.Share(3584, 1),))
         alias = change.device.alias
         self.assertTrue(change.device.is_ours)
         self.assertEqual(device.MemoryDevice(
@@ -38,11 +42,30 @@ class DimmTest(testtools.TestCase):
             '<node>1</node></target><alias name="%s"/></memory>' % alias,
             change.xml)
 
-    def test_slots_used_up(self):
-        guest = dataclasses.replace(test_planner.GROWN, slots=1)
+    def test_one_dimm_for_each_share(self):
+        backing = device.Backing('3', 2048)
+        first, second = self.model.grow(test_planner.NUMA, (
+            planner.Share(256, 2, backing),
+            planner.Share(256, 2, device.Backing('1'))))
+        self.assertEqual(
+            [(256, 2, backing), (256, 2, device.Backing('1'))],
+            [(change.device.size_mb, change.device.node,
+              change.device.backing) for change in (first, second)])
+        self.assertNotEqual(first.device.alias, second.device.alias)
+        self.assertIn('<source><pagesize unit="KiB">2048</pagesize>'
+                      '<nodemask>3</nodemask></source>', first.xml)
+        self.assertIn(
+            '<source><nodemask>1</nodemask></source>', second.xml)
+
+    @ddt.data((1, 1, '1 needed', '1 of 1'), (2, 2, '2 needed', '1 of 2'))
+    @ddt.unpack
+    def test_slots_used_up(self, slots, needed, *words):
+        guest = dataclasses.replace(test_planner.GROWN, slots=slots)
         exc = self.assertRaises(
-            errors.NoFreeSlot, self.model.grow, guest, 128, 1)
-        self.assertIn('1 of 1', str(exc))
+            errors.NoFreeSlot, self.model.grow, guest,
+            (planner.Share(128, 1),) * needed)
+        for word in words:
+            self.assertIn(word, str(exc))
 
     def test_boots_with_nothing_more(self):
         self.assertEqual((), self.model.boot_devices(None))
