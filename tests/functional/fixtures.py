@@ -26,6 +26,7 @@ import fixtures
 from lxml import etree
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import policy as policy_fixtures
+from nova.virt import hardware
 from oslo_serialization import jsonutils
 from stevedore import extension
 
@@ -80,6 +81,10 @@ class Domain(fakelibvirt.Domain):
 
     def _start(self):
         self._refuse_empty_backend()
+        for element in self._root.findall('numatune/*'):
+            self._refuse_host_nodes(element.get('nodeset'))
+        for element in self._root.findall('devices/memory'):
+            self._refuse_host_nodes(element.findtext('source/nodemask'))
         self.live = []
         for device in self.persistent:
             self.live.append(_plugged(device, self._next_base()))
@@ -94,6 +99,30 @@ class Domain(fakelibvirt.Domain):
                 "internal error: qemu unexpectedly closed the monitor: "
                 "property 'size' of memory-backend-ram doesn't take value "
                 "'0'")
+
+    def _host_cells(self):
+        return self._connection.host_info.numa_topology.cells
+
+    def _refuse_host_nodes(self, nodes):
+        """Refuse nodes that the host does not have."""
+        known = {cell.id for cell in self._host_cells()}
+        missing = hardware.parse_cpu_spec(nodes or '') - known
+        if missing:
+            raise libvirt_error(
+                67, 'unsupported configuration: NUMA node %d is unavailable'
+                % min(missing))
+
+    def _refuse_pages(self, size_kib):
+        """Refuse huge pages of a size that the host does not have."""
+        if size_kib is None:
+            return
+        sizes = {str(pages.size) for cell in self._host_cells()
+                 for pages in cell.mempages}
+        if size_kib not in sizes:
+            raise libvirt_error(
+                fakelibvirt.VIR_ERR_INTERNAL_ERROR,
+                'internal error: Unable to find any usable hugetlbfs mount '
+                'for %s KiB' % size_kib)
 
     def _cells(self):
         return self._root.findall('cpu/numa/cell')
@@ -117,6 +146,8 @@ class Domain(fakelibvirt.Domain):
             self.live.append(_plugged(device, self._next_base()))
 
     def _refuse(self, device):
+        self._refuse_host_nodes(device.findtext('source/nodemask'))
+        self._refuse_pages(device.findtext('source/pagesize'))
         alias = device.find('alias')
         if alias is not None and _find(self.live, alias.get('name')):
             raise libvirt_error(1, 'XML error: non unique alias detected: %s'
@@ -185,7 +216,10 @@ class Domain(fakelibvirt.Domain):
         memory = self.persistent if inactive else self.live
         for tag in ('memory', 'currentMemory'):
             root.find(tag).text = str(self._total_kib(memory))
-        for path in ('maxMemory', 'memoryBacking', 'cpu'):
+        # Nova's fake makes a numatune of its own that Nova does not write.
+        for path in ('maxMemory', 'memoryBacking', 'cpu', 'numatune'):
+            for element in root.findall(path):
+                root.remove(element)
             element = self._root.find(path)
             if element is not None:
                 root.append(_copy(element))
