@@ -32,6 +32,7 @@ from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 
+from nova_memhotplug.compute import api as compute_api
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import notes
@@ -355,9 +356,41 @@ class MemoryTestBase(base.ServersTestBase):
         self.claim(server, total_mb)
         self.attach_unbooked(server, added_mb)
 
+    def before_start(self, what):
+        """Have something happen between the checks and the resize, once."""
+        start = compute_api.API._start
+        pending = [what]
+
+        def start_late(this, *args):
+            while pending:
+                pending.pop()()
+            start(this, *args)
+
+        self.stub_out('nova_memhotplug.compute.api.API._start', start_late)
+
     def before_attach(self, what):
         """Have something done before a memory device is attached."""
         self.memory_libvirt.domain.before_attach = staticmethod(what)
+
+    def keep_devices(self):
+        """Make the guest keep the memory that it is asked to let go of."""
+        def keep(domain, alias):
+            raise fixtures.libvirt_error(
+                9, 'unplug of device was rejected by the guest')
+
+        self.memory_libvirt.domain.before_detach = staticmethod(keep)
+
+    def refuse_second_attach(self, message='only one a day'):
+        """Make the hypervisor take one memory device, and no second one."""
+        seen = []
+
+        def second_fails(domain, xml):
+            seen.append(xml)
+            if len(seen) == 2:
+                raise fixtures.libvirt_error(1, message)
+
+        self.before_attach(second_fails)
+        return seen
 
     def hold_attach(self):
         """Make attaching wait.

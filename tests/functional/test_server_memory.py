@@ -16,7 +16,6 @@ import ddt
 from nova import objects
 from oslo_utils.fixture import uuidsentinel as uuids
 
-from nova_memhotplug.compute import api as compute_api
 from tests.functional import base
 from tests.functional import fixtures
 
@@ -484,18 +483,6 @@ class TestFailures(base.MemoryTestBase):
         self.grow(server, 1024)
         self.assertEqual('Error', self.events(server)[0]['message'])
         self.assertEqual(1, len(self.guest(server).devices))
-
-    def before_start(self, what):
-        """Have something happen between the checks and the resize, once."""
-        start = compute_api.API._start
-        pending = [what]
-
-        def start_late(this, *args):
-            while pending:
-                pending.pop()()
-            start(this, *args)
-
-        self.stub_out('nova_memhotplug.compute.api.API._start', start_late)
 
     def test_server_was_deleted_meanwhile(self):
         server = self.boot_elastic()

@@ -39,7 +39,8 @@ class Thirds(base.MemoryModel):
 
     def grow(self, guest, shares):
         (share,) = shares
-        sizes = (share.size_mb // 2, share.size_mb - share.size_mb // 2)
+        half_mb = share.size_mb // 2
+        sizes = (half_mb, share.size_mb - half_mb)
         return tuple(self._change(number, size_mb, share.node)
                      for number, size_mb in enumerate(sizes))
 
@@ -93,14 +94,7 @@ class TestThirdPartyModel(base.MemoryTestBase):
     def test_half_way(self):
         """The second of two devices fails: the first is taken back."""
         server = self.boot_elastic(**{'memhotplug:model': 'thirds'})
-        seen = []
-
-        def second_fails(domain, xml):
-            seen.append(xml)
-            if len(seen) == 2:
-                raise our_fixtures.libvirt_error(1, 'only one a day')
-
-        self.before_attach(second_fails)
+        seen = self.refuse_second_attach()
         self.grow(server, 1024)
         self.assertEqual(2, len(seen))
         self.assert_details(server, 'only one a day')
@@ -109,19 +103,8 @@ class TestThirdPartyModel(base.MemoryTestBase):
     def test_half_way_and_the_guest_keeps_the_first(self):
         """The books follow the guest (T2)."""
         server = self.boot_elastic(**{'memhotplug:model': 'thirds'})
-        seen = []
-
-        def second_fails(domain, xml):
-            seen.append(xml)
-            if len(seen) == 2:
-                raise our_fixtures.libvirt_error(1, 'only one a day')
-
-        def keep(domain, alias):
-            raise our_fixtures.libvirt_error(
-                9, 'unplug of device was rejected by the guest')
-
-        self.before_attach(second_fails)
-        self.memory_libvirt.domain.before_detach = staticmethod(keep)
+        self.refuse_second_attach()
+        self.keep_devices()
         self.grow(server, 1024)
         self.assert_details(server, 'only one a day')
         self.assert_books(server, 768)
