@@ -166,4 +166,5 @@ def _claim(cell, wanted_mb: int) -> numa.Claim:
     return numa.Claim(
         node=cell.id, present_mb=cell.memory, wanted_mb=wanted_mb,
         page_kib=max(0, cell.pagesize or 0),
-        is_pinned=cell.cpu_policy in _PINNED)
+        is_pinned=cell.cpu_policy in _PINNED,
+        is_mixed=cell.cpu_policy == fields.CPUAllocationPolicy.MIXED)

@@ -66,6 +66,7 @@ class Claim:
     :param page_kib: the pages that it asks for, in KiB; 0 if it does not ask
         for any
     :param is_pinned: whether its vCPUs have CPUs of their own
+    :param is_mixed: whether only some of them have
     """
 
     node: int
@@ -73,6 +74,7 @@ class Claim:
     wanted_mb: int
     page_kib: int = 0
     is_pinned: bool = False
+    is_mixed: bool = False
 
     @property
     def added_mb(self) -> int:
@@ -88,8 +90,8 @@ def check_room(
     These are Nova's own conditions (nova/virt/hardware.py,
     _numa_fit_instance_cell), for a server that is there already: pages of
     the size it asks for must be free; without such a size a server with CPUs
-    of its own needs free memory, another must not be larger than the node
-    nor take it beyond the ratio.
+    of its own needs free memory, another must not be larger than the node;
+    one that shares CPUs must not take the node beyond the ratio.
 
     :param nodes: the nodes of the host
     :param claims: what the server wants on each node
@@ -121,7 +123,7 @@ def _free_mb(node: HostNode, claim: Claim, ram_ratio: float) -> int:
     else:
         # A server may be as large as the node, whatever others have.
         free_mb = _size_mb(node) - claim.present_mb
-    if claim.is_pinned:
+    if claim.is_pinned and not claim.is_mixed:
         return free_mb
     return min(free_mb, int(node.memory_mb * ram_ratio) - node.used_mb)
 
