@@ -138,7 +138,8 @@ class API:
         for refusal in plan_mod.claim_refusals(
                 context, instance, memory_mb, flavor):
             if not isinstance(refusal, errors.AccountingFailed):
-                raise PlanRefused(report.reason(refusal))
+                raise PlanRefused(report.reason(
+                    refusal, for_tenant=not context.is_admin))
             LOG.warning('Left for the host to decide: %s', refusal,
                         instance=instance)
 
