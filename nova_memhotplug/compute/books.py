@@ -177,11 +177,13 @@ class Books:
         """Let the host's usage follow; Nova's own method does not.
 
         ResourceTracker.update_usage changes nothing for an instance that it
-        tracks already (facts-nova.md, traps).
+        tracks already (facts-nova.md, traps). A server that has just come
+        here by a migration counts by that until the periodic task.
         """
         node = instance.node
-        if (self._tracker.disabled(node) or
-                instance.uuid not in self._tracker.tracked_instances):
+        if self._tracker.disabled(node) or not (
+                instance.uuid in self._tracker.tracked_instances or
+                instance.uuid in self._tracker.tracked_migrations):
             return
         self._tracker._update_usage(before, node, sign=-1)
         self._tracker._update_usage(self._usage(instance), node, sign=1)
