@@ -25,6 +25,7 @@ from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 
 from nova_memhotplug.compute import pause_points
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import numa
 from nova_memhotplug.core import units
@@ -100,6 +101,8 @@ CASES = {
                       page_kib=HUGE_KIB, claims_kib=HUGE_KIB),
     'pinned': Case(PINNED),
     'pinned, two nodes': Case(PINNED | TWO_NODES, EVEN_MB),
+    'some pinned': Case({
+        'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': '1'}),
     'no reserved cell': Case(
         dict(TWO_NODES, **{'memhotplug:zero_node': 'false'}), EVEN_MB),
 }
@@ -342,7 +345,7 @@ class TestGrowth(NumaTestBase):
         case = CASES['uneven nodes']
         server = self.boot_case(case)
         seen = []
-        self.before_attach(lambda domain, xml: seen.append((
+        self.before_attach(lambda _domain, xml: seen.append((
             self.allocation(server), self.used_by_node('compute1'),
             [cell.memory
              for cell in self.instance(server).numa_topology.cells])))
@@ -366,6 +369,35 @@ class TestGrowth(NumaTestBase):
         self._start_server(server)
         self.assert_layout(server, case, case.grown(GROWN_MB))
         self.assert_all(server, case, GROWN_MB)
+
+    def test_tiny_cell(self):
+        """A page of the first node is in the cell for growth."""
+        self.flags(zero_cell_strategy='tiny', group='memhotplug')
+        case = CASES['huge pages, uneven nodes']
+        server = self.boot_case(case)
+        self.assertEqual([382, 128, 2], [
+            units.kib_to_mb(cell.memory_kib)
+            for cell in self.guest(server).cells])
+        self.assert_all(server, case, BOOT_MB)
+        self.grow(server, GROWN_MB)
+        self.assert_devices(server, case, 512)
+        self.assert_all(server, case, GROWN_MB)
+
+    @ddt.data('huge pages, uneven nodes', 'no reserved cell')
+    def test_attached_by_hand(self, name):
+        """What is in an own cell is found there."""
+        case = CASES[name]
+        server = self.boot_case(case)
+        self.attach_unbooked(server, 128, foreign=True)
+        cells_mb = (case.cells_mb[0], case.cells_mb[1] + 128)
+        self.restart_compute_service('compute1')
+        self.assert_cells(server, case, cells_mb)
+        self.assert_host_cells(server, case, cells_mb)
+        self.grow(server, GROWN_MB - 128)
+        cells_mb = tuple(cell_mb + 128 for cell_mb in cells_mb)
+        self.assert_cells(server, case, cells_mb)
+        self._reboot_server(server, hard=True)
+        self.assert_layout(server, case, cells_mb)
 
 
 @ddt.ddt
@@ -511,7 +543,7 @@ class TestRefusals(NumaTestBase):
         self.before_start(lambda: self.fill_nodes(
             512, 512, page_kib=HUGE_KIB))
         attached = []
-        self.before_attach(lambda domain, xml: attached.append(xml))
+        self.before_attach(lambda _domain, xml: attached.append(xml))
         self.grow(server, GROWN_MB)
         self.assert_details(server, str(errors.HostNodeFull(
             node=0, free_mb=128, asked_mb=256,
@@ -629,8 +661,8 @@ class TestFailures(NumaTestBase):
 
     def test_killed_between_the_devices(self):
         """The guest has one of them, and its node is claimed."""
-        def die(domain, xml):
-            if domain.live:
+        def die(fake, xml):
+            if fake.live:
                 dead.set()
                 raise Killed()
 
@@ -745,11 +777,12 @@ class TestMoves(NumaMovesTestBase):
     def test_evacuation(self):
         self.grown()
         self.evacuate()
-        self.assert_there('compute2', GROWN_MB)
+        self.assert_on('compute2', GROWN_MB)
         self.assert_layout(
             self.server, self.case, self.case.grown(GROWN_MB))
         self.restart_compute_service('compute1')
         self.force_down('compute1', False)
+        self.assert_there('compute2', GROWN_MB)
         self.assert_empty('compute1')
         self.assert_goes_on(1280)
 
@@ -762,6 +795,33 @@ class TestMoves(NumaMovesTestBase):
         self.assert_layout(
             self.server, self.case, self.case.grown(GROWN_MB))
         self.assert_goes_on(1280)
+
+    def leave_uneven(self):
+        """Have a guest keep one share of two."""
+        self.use('pinned, two nodes')
+        self.refuse_second_attach()
+        self.keep_devices()
+        self.grow(self.server, GROWN_MB)
+        self.assert_cells(self.server, self.case, (512, 256))
+        self.accept_attach()
+
+    def test_live_migration_of_uneven_nodes(self):
+        """Nova finds room for even nodes. The guest has what it has, and the
+        books of its new host follow it (T2).
+        """
+        self.leave_uneven()
+        self.live_migrate()
+        self.run_periodic_task('compute2')
+        self.assert_cells(self.server, self.case, (512, 256))
+        self.assert_host_cells(self.server, self.case, (512, 256))
+
+    def test_cold_migration_of_uneven_nodes(self):
+        """The guest starts afresh, with even nodes."""
+        self.leave_uneven()
+        self.cold_migrate()
+        self.confirm()
+        self.assert_layout(self.server, self.case, (384, 384))
+        self.assert_all(self.server, self.case, 768)
 
     def cold_resize(self, cells_mb):
         """Resize the server to a flavor with nodes of these sizes."""
@@ -852,6 +912,38 @@ class TestOtherNodes(NumaMovesTestBase):
         self.grow(self.server, 1280)
         self.assertEqual((['1', '0'], ['1', '0']), self.host_nodes())
         self.assert_cells(self.server, self.case, (768, 512))
+        self.assertEqual(
+            [4096, 768], self.used_pages_mb('compute2', HUGE_KIB))
+
+    def test_evacuation(self):
+        self.grown()
+        self.evacuate()
+        self.assertEqual((['1', '0'], []), self.host_nodes())
+        self.grow(self.server, 1280)
+        self.assertEqual((['1', '0'], ['1', '0']), self.host_nodes())
+        self.assertEqual(
+            [4096, 768], self.used_pages_mb('compute2', HUGE_KIB))
+
+    def test_failed_live_migration(self):
+        """The devices stay where they are, and growth goes on there."""
+        self.grown()
+        seen = []
+
+        def fail(this, destination, params, flags):
+            seen.append(domain.read(params['destination_xml']))
+            this.fail_job()
+
+        with mock.patch.object(
+                self.memory_libvirt.domain, 'migrateToURI3', fail):
+            self._live_migrate(
+                self.server, 'failed', api=self.admin_api)
+        self.assertEqual(['1', '0'], [
+            dev.backing.host_nodes for dev in seen[0].devices])
+        self.assertEqual((['0', '1'], ['0', '1']), self.host_nodes())
+        self.assert_there('compute1', GROWN_MB)
+        self.assertEqual([3584, 0], self.used_by_node('compute2'))
+        self.assert_goes_on(1280)
+        self.assert_devices(self.server, self.case, 512, 256)
 
     def test_no_room_on_the_way(self):
         """A server that has grown finds no host: it stays where it is."""
