@@ -18,11 +18,15 @@ need running services are pinned by the other modules of this tier:
 ``InvalidInput`` does to a build (``test_no_other_host_is_tried``).
 """
 
+import dataclasses
 import importlib
 import inspect
+import itertools
 import sys
 
 import ddt
+import hypothesis
+from hypothesis import strategies as st
 from lxml import etree
 from nova.api.openstack import common
 from nova.api.openstack.compute import routes
@@ -41,6 +45,7 @@ from nova.db.main import models
 from nova import exception
 from nova import objects
 from nova.objects import fields
+from nova.objects import migrate_data
 from nova.policies import base as policies_base
 from nova.policies import migrate_server
 from nova import rpc
@@ -48,17 +53,22 @@ from nova import service
 from nova import test
 from nova import utils as nova_utils
 from nova.virt import driver as virt_driver
+from nova.virt import hardware
 from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import driver
 from nova.virt.libvirt import guest as libvirt_guest
+from nova.virt.libvirt import migration
 from oslo_messaging._drivers import common as messaging_common
 from oslo_utils.fixture import uuidsentinel as uuids
 import webob.exc
 
 from nova_memhotplug.api import authorization
 from nova_memhotplug.api import router
+from nova_memhotplug.compute import numa as compute_numa
 from nova_memhotplug.core import compositions
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
+from nova_memhotplug.core import numa
 
 #: Callables, and the parameters that this package gives them.
 CALLABLES = (
@@ -79,6 +89,16 @@ CALLABLES = (
      'self context instance dest flavor'),
     ('nova.virt.libvirt.driver.LibvirtDriver.'
      'check_can_live_migrate_destination', 'self context instance'),
+    ('nova.virt.libvirt.driver.LibvirtDriver._live_migration_operation',
+     'self context instance dest block_migration migrate_data guest '
+     'device_names'),
+    ('nova.virt.libvirt.migration.get_updated_guest_xml',
+     'instance guest migrate_data'),
+    ('nova.virt.hardware.numa_get_constraints', 'flavor image_meta'),
+    ('nova.virt.hardware.format_cpu_spec', 'cpuset'),
+    ('nova.objects.InstanceNUMATopology.get_by_instance_uuid',
+     'context instance_uuid'),
+    ('nova.objects.NUMATopology.obj_from_db_obj', 'db_obj'),
     ('nova.virt.libvirt.host.Host.get_guest', 'self instance'),
     ('nova.virt.libvirt.host.Host._wrap_libvirt_proxy', 'self obj'),
     ('nova.virt.libvirt.guest.Guest.get_power_state', 'self host'),
@@ -180,6 +200,7 @@ EXCEPTIONS = (
      {'consumer_uuid': 'it', 'error': 'why'}, 'why'),
     ('InstanceIsLocked', {'instance_uuid': 'it'}, 'it'),
     ('InstanceNotFound', {'instance_id': 'it'}, 'it'),
+    ('NumaTopologyNotFound', {'instance_uuid': 'it'}, 'it'),
     ('InstanceNotReady', {'instance_id': 'it'}, 'it'),
     ('FlavorNotFound', {'flavor_id': 'it'}, 'it'),
     ('ServiceUnavailable', {}, ''),
@@ -196,9 +217,23 @@ CONFIG_FIELDS = (
     ('LibvirtConfigGuestCPU', {'numa': None}),
     ('LibvirtConfigGuestCPUNUMA', {'cells': []}),
     ('LibvirtConfigGuestCPUNUMACell', {
-        'id': None, 'cpus': None, 'memory': None}),
+        'id': None, 'cpus': None, 'memory': None, 'memAccess': None}),
     ('LibvirtConfigGuestMemoryBacking', {'hugepages': []}),
     ('LibvirtConfigGuestMemoryBackingPage', {'size_kb': None}),
+)
+
+#: Fields of Nova's objects that are read or set.
+OBJECT_FIELDS = (
+    ('NUMATopology', 'cells'),
+    ('NUMACell', 'id memory memory_usage mempages'),
+    ('NUMAPagesTopology', 'size_kb'),
+    ('InstanceNUMATopology', 'cells'),
+    ('InstanceNUMACell', 'id memory pagesize cpu_policy'),
+    ('Instance', 'numa_topology'),
+    ('RequestSpec', 'flavor numa_topology'),
+    ('ComputeNode', 'numa_topology ram_allocation_ratio'),
+    ('LibvirtLiveMigrateData', 'dst_numa_info'),
+    ('LibvirtLiveMigrateNUMAInfo', 'cell_pins'),
 )
 
 
@@ -267,6 +302,16 @@ class TestSymbols(test.NoDBTestCase):
                 default, getattr(config, field),
                 'Nova has changed what %s.%s is at first.' % (name, field))
 
+    @ddt.unpack
+    @ddt.data(*OBJECT_FIELDS)
+    def test_object_fields(self, name, wanted):
+        cls = find('nova.objects.migrate_data.' + name
+                   if name.startswith('LibvirtLive')
+                   else 'nova.objects.' + name)
+        for field in wanted.split():
+            self.assertIn(field, cls.fields,
+                          'Nova has changed %s: it has no %s.' % (name, field))
+
 
 class TestLibvirt(test.NoDBTestCase):
 
@@ -308,6 +353,38 @@ class TestLibvirt(test.NoDBTestCase):
                 inspect.getsource(getattr(driver.LibvirtDriver, method)),
                 r'self\._create_guest(_with_network)?\(',
                 'LibvirtDriver.%s starts guests in another way.' % method)
+
+    def test_live_migration(self):
+        """One method migrates, and takes the guest's XML from its guest."""
+        self.assertEqual(
+            ['self', 'context', 'instance', 'dest', 'block_migration',
+             'migrate_data', 'guest', 'device_names'],
+            list(inspect.signature(
+                driver.LibvirtDriver._live_migration_operation).parameters),
+            '_live_migration_operation takes other parameters.')
+        source = inspect.getsource(driver)
+        self.assertEqual(
+            1, source.count('.get_updated_guest_xml('),
+            'Nova makes XML for a destination in more than one place.')
+        self.assertIn(
+            '.get_updated_guest_xml(', inspect.getsource(
+                driver.LibvirtDriver._live_migration_operation),
+            '_live_migration_operation makes no XML for the destination.')
+        self.assertIn(
+            'guest.get_xml_desc(',
+            inspect.getsource(migration.get_updated_guest_xml),
+            'get_updated_guest_xml does not start with the XML of the guest.')
+
+    def test_nodes_of_destination(self):
+        """By the number of the cell, as text."""
+        info = migrate_data.LibvirtLiveMigrateNUMAInfo(
+            cell_pins={'0': {1}, '1': {0, 2}})
+        self.assertEqual({'0': {1}, '1': {0, 2}}, info.cell_pins)
+        self.assertNotIn(
+            'cell_pins', migrate_data.LibvirtLiveMigrateNUMAInfo())
+        self.assertEqual('0,2', hardware.format_cpu_spec({0, 2}, False))
+        self.assertEqual({0, 2}, hardware.parse_cpu_spec(
+            hardware.format_cpu_spec({0, 2})))
 
     def test_domain_of_guest(self):
         domain = object()
@@ -455,8 +532,9 @@ class TestCompute(test.NoDBTestCase):
             'compute_resources', resource_tracker.COMPUTE_RESOURCE_SEMAPHORE)
         tracker = resource_tracker.ResourceTracker(
             'host', test.mock.Mock(), test.mock.Mock())
-        self.assertEqual(({}, set()), (
-            tracker.compute_nodes, tracker.tracked_instances),
+        self.assertEqual(({}, set(), {}), (
+            tracker.compute_nodes, tracker.tracked_instances,
+            tracker.tracked_migrations),
             'ResourceTracker keeps its books somewhere else.')
         source = inspect.getsource(
             resource_tracker.ResourceTracker.update_available_resource)
@@ -587,6 +665,192 @@ class TestGuards(test.NoDBTestCase):
         self.one.services = [test.mock.Mock(binary='nova-compute')]
         self.assertRaises(exception.ServiceUnavailable,
                           self.api.ask, self.user, self.one)
+
+
+class TestNuma(test.NoDBTestCase):
+    """What Nova keeps of the nodes of servers and hosts."""
+
+    def flavor(self, **extra_specs):
+        return objects.Flavor(
+            memory_mb=1024, vcpus=2, extra_specs=extra_specs)
+
+    def constraints(self, flavor):
+        return hardware.numa_get_constraints(
+            flavor, objects.ImageMeta.from_dict({}))
+
+    def test_even_cells(self):
+        topology = self.constraints(self.flavor(**{'hw:numa_nodes': '2'}))
+        self.assertEqual(
+            [512, 512], [cell.memory for cell in topology.cells],
+            'Nova does not divide memory evenly among nodes.')
+        self.assertIsNone(self.constraints(self.flavor()))
+
+    def test_named_cells(self):
+        extra_specs = {
+            'hw:numa_nodes': '2',
+            'hw:numa_cpus.0': '0', numa.CELL_MEMORY % 0: '256',
+            'hw:numa_cpus.1': '1', numa.CELL_MEMORY % 1: '768'}
+        topology = self.constraints(self.flavor(**extra_specs))
+        self.assertEqual(
+            [256, 768], [cell.memory for cell in topology.cells])
+        extra_specs[numa.CELL_MEMORY % 1] = '640'
+        self.assertRaises(
+            exception.ImageNUMATopologyMemoryOutOfRange, self.constraints,
+            self.flavor(**extra_specs))
+
+    def test_page_sizes(self):
+        """A size that was asked for by name is negative until it is found."""
+        for name in ('small', 'large', 'any'):
+            topology = self.constraints(
+                self.flavor(**{'hw:mem_page_size': name}))
+            self.assertGreater(0, topology.cells[0].pagesize, name)
+
+    def test_pages(self):
+        pages = objects.NUMAPagesTopology(
+            size_kb=2048, total=10, used=3, reserved=2)
+        self.assertEqual(
+            (10 * 2048, 5 * 2048), (pages.total_kb, pages.free_kb))
+
+    def test_tracker(self):
+        """The lock under which nodes are claimed, and that they follow the
+        usage of a server.
+        """
+        usage = inspect.getsource(
+            resource_tracker.ResourceTracker._get_usage_dict)
+        self.assertIn("'numa_topology'", usage,
+                      'the usage of a server is without its nodes.')
+        self.assertIn(
+            'numa_usage_from_instance_numa', inspect.getsource(
+                resource_tracker.ResourceTracker._update_usage),
+            'ResourceTracker._update_usage leaves the nodes alone.')
+
+
+#: What a node has, and what a server wants of it, in MiB. Sizes are whole
+#: memory blocks, as a resize makes them.
+TOTALS = st.integers(1, 64).map(lambda count: count * 128)
+PARTS = st.integers(1, 24).map(lambda count: count * 128)
+ROOM_SETTINGS = hypothesis.settings(
+    max_examples=150, deadline=None, derandomize=True, database=None,
+    suppress_health_check=list(hypothesis.HealthCheck))
+POLICIES = (None, fields.CPUAllocationPolicy.SHARED,
+            fields.CPUAllocationPolicy.DEDICATED,
+            fields.CPUAllocationPolicy.MIXED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """A server on a node of a host; sizes in MiB.
+
+    :param pages: what the node has of each size of pages in KiB: all, used
+        by others, reserved
+    """
+
+    memory_mb: int
+    others_mb: int
+    pages: dict[int, tuple[int, int, int]]
+    policy: str | None
+    page_kib: int | None
+    ratio: float
+    present_mb: int
+    added_mb: int
+
+    def host(self):
+        """Make the host, with what others have there."""
+        cpus = set(range(8))
+        pages = [
+            objects.NUMAPagesTopology(
+                size_kb=size_kib, total=total_mb * 1024 // size_kib,
+                used=used_mb * 1024 // size_kib,
+                reserved=reserved_mb * 1024 // size_kib)
+            for size_kib, (total_mb, used_mb, reserved_mb)
+            in self.pages.items()]
+        return objects.NUMATopology(cells=[objects.NUMACell(
+            id=0, cpuset=cpus, pcpuset=cpus, memory=self.memory_mb,
+            cpu_usage=0, memory_usage=self.others_mb, pinned_cpus=set(),
+            siblings=[{cpu} for cpu in cpus], mempages=pages, socket=0)])
+
+    def server(self, memory_mb):
+        """Make the server with so much."""
+        cell = objects.InstanceNUMACell(
+            id=0, cpuset={0}, pcpuset=set(), memory=memory_mb,
+            pagesize=self.page_kib, cpu_policy=self.policy,
+            cpu_topology=None)
+        if self.policy == fields.CPUAllocationPolicy.DEDICATED:
+            cell.cpuset, cell.pcpuset = set(), {0}
+        elif self.policy == fields.CPUAllocationPolicy.MIXED:
+            cell.pcpuset = {1}
+        return objects.InstanceNUMATopology(cells=[cell])
+
+    def fits(self, host):
+        """Ask Nova whether all of the server fits onto a host."""
+        return hardware.numa_fit_instance_to_host(
+            host, self.server(self.present_mb + self.added_mb), {},
+            limits=objects.NUMATopologyLimits(
+                cpu_allocation_ratio=16.0,
+                ram_allocation_ratio=self.ratio)) is not None
+
+    def has_room(self, host):
+        """Ask ourselves whether it can grow there."""
+        node = objects.ComputeNode(
+            numa_topology=host._to_json(), ram_allocation_ratio=self.ratio)
+        try:
+            compute_numa.check_room(
+                node, self.server(self.present_mb),
+                [self.present_mb + self.added_mb])
+        except errors.HostNodeFull as full:
+            assert full.free_mb < self.added_mb, full
+            return False
+        return True
+
+
+def pages_of(*sizes_kib):
+    """Make pages of these sizes: all of them, those in use and reserved."""
+    return st.fixed_dictionaries({
+        size_kib: st.tuples(TOTALS, PARTS, st.sampled_from((0, 128)))
+        for size_kib in sizes_kib})
+
+
+def rooms(policy, page_kib):
+    """Make servers of one kind on all kinds of hosts."""
+    return st.builds(
+        Room, memory_mb=TOTALS, others_mb=PARTS,
+        pages=st.one_of(pages_of(), pages_of(4), pages_of(4, 2048)),
+        policy=st.just(policy), page_kib=st.just(page_kib),
+        ratio=st.sampled_from((0.9, 1.0, 1.5, 16.0)),
+        present_mb=PARTS, added_mb=PARTS)
+
+
+@ddt.ddt
+class TestRoom(test.NoDBTestCase):
+    """A server grows where Nova would put it, were it larger."""
+
+    @ddt.data(*itertools.product(POLICIES, (None, 4, 2048)))
+    @ddt.unpack
+    def test_agrees_with_nova(self, policy, page_kib):
+        found = set()
+
+        @ROOM_SETTINGS
+        @hypothesis.given(rooms(policy, page_kib))
+        def check(room):
+            without = room.host()
+            present = room.server(room.present_mb)
+            expected = room.fits(without)
+            self.assertEqual(expected, room.has_room(
+                self._claimed(without, present)), room)
+            found.add(expected)
+
+        check()
+        # Nova has said yes and no.
+        self.assertEqual({True, False}, found)
+
+    @staticmethod
+    def _claimed(host, server):
+        """Let Nova claim what a server has, as its resource tracker does."""
+        if host.cells[0].mempages:
+            return hardware.numa_usage_from_instance_numa(host, server)
+        # Nova does not count on hosts that do not tell of their pages.
+        host.cells[0].memory_usage += server.cells[0].memory
+        return host
 
 
 class TestApi(test.NoDBTestCase):
