@@ -210,6 +210,19 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             context, instance, dest, block_migration, migrate_data, guest,
             device_names)
 
+    def post_live_migration_at_destination(
+        self, context, instance, *args, **kwargs,
+    ):
+        """Take the guest over, and look at it with the next periodic task.
+
+        Nova has claimed the nodes that its flavor stands for. Those of the
+        guest are others if it kept only a part of what was added once.
+        """
+        super().post_live_migration_at_destination(
+            context, instance, *args, **kwargs)
+        if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
+            self._reconciler.remember(instance)
+
     def _check_flavor(self, flavor, image_meta, first_boot=False):
         spec = self.memory_spec(flavor)
         if spec is None:
