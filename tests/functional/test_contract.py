@@ -92,6 +92,8 @@ CALLABLES = (
     ('nova.virt.libvirt.driver.LibvirtDriver._live_migration_operation',
      'self context instance dest block_migration migrate_data guest '
      'device_names'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.'
+     'post_live_migration_at_destination', 'self context instance'),
     ('nova.virt.libvirt.migration.get_updated_guest_xml',
      'instance guest migrate_data'),
     ('nova.virt.hardware.numa_get_constraints', 'flavor image_meta'),
