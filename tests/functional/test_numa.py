@@ -108,18 +108,22 @@ CASES = {
 }
 
 
+def node_pages():
+    """Describe the pages of a node."""
+    return fakelibvirt.create_mempages([
+        (size_kib, units.mb_to_kib(size_mb) // size_kib)
+        for size_kib, size_mb in PAGES_MB.items()])
+
+
 class NumaMixin:
     """Hosts with nodes and huge pages, and what servers have there."""
 
     def host_info(self):
         """Describe a host."""
-        pages = fakelibvirt.create_mempages([
-            (size_kib, units.mb_to_kib(size_mb) // size_kib)
-            for size_kib, size_mb in PAGES_MB.items()])
         return fakelibvirt.HostInfo(
             cpu_nodes=len(NODES), cpu_sockets=1, cpu_cores=4, cpu_threads=1,
             kB_mem=units.mb_to_kib(NODE_MB * len(NODES)),
-            mempages=[pages for _ in NODES])
+            mempages=[node_pages() for _ in NODES])
 
     def _setup_compute_service(self):
         super()._setup_compute_service()
@@ -553,7 +557,8 @@ class TestRefusals(NumaTestBase):
             self.show(server)[1]['memory']['last_resize']['message'])
         self.assertEqual([], attached)
         self.assert_cells(server, case, case.cells_mb)
-        self.assertEqual([3584 + 384, 3584 + 128], self.used_by_node('compute1'))
+        self.assertEqual(
+            [3584 + 384, 3584 + 128], self.used_by_node('compute1'))
         self.assert_request_spec(server, case.cells_mb)
         self.accepted(server, case, 768)
 
@@ -944,6 +949,27 @@ class TestOtherNodes(NumaMovesTestBase):
         self.assertEqual([3584, 0], self.used_by_node('compute2'))
         self.assert_goes_on(1280)
         self.assert_devices(self.server, self.case, 512, 256)
+
+    def test_host_with_fewer_nodes(self):
+        """A hypervisor takes no device on a node that it does not have."""
+        self.api.delete_server(self.server['id'])
+        self._wait_until_deleted(self.server)
+        self.case = CASES['huge pages']
+        self.fill_nodes(0, page_kib=HUGE_KIB)
+        self.server = self._boot()
+        self.grown()
+        self.assertEqual((['1'], ['1']), self.host_nodes())
+        self.start_compute('compute3', fakelibvirt.HostInfo(
+            cpu_nodes=1, cpu_sockets=1, cpu_cores=8, cpu_threads=1,
+            kB_mem=units.mb_to_kib(NODE_MB),
+            mempages=[node_pages()]))
+        self._live_migrate(
+            self.server, api=self.admin_api, host='compute3')
+        self.assertEqual('compute3', self.instance(self.server).host)
+        self.assertEqual((['0'], ['0']), self.host_nodes())
+        self.grow(self.server, 1280)
+        self.assertEqual((['0'], ['0', '0']), self.host_nodes())
+        self.assertEqual([1280], self.used_pages_mb('compute3', HUGE_KIB))
 
     def test_no_room_on_the_way(self):
         """A server that has grown finds no host: it stays where it is."""
