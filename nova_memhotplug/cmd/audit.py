@@ -52,6 +52,8 @@ class Record:
     :param request_spec_mb: RAM in its RequestSpec; None if it has none
     :param guest_mb: RAM of its live domain; None if there is none, or its
         host is down
+    :param cells_mb: RAM of its NUMA nodes together; None if it is bound to
+        none
     """
 
     uuid: str
@@ -62,6 +64,7 @@ class Record:
     allocated_mb: int | None
     request_spec_mb: int | None
     guest_mb: int | None
+    cells_mb: int | None = None
 
     @property
     def is_behind(self) -> bool:
@@ -104,6 +107,7 @@ def differences(record: Record) -> Iterator[Difference]:
     for what, found_mb, expected_mb in (
         ('live domain', record.guest_mb, total_mb),
         ('instance', record.instance_mb, total_mb),
+        ('NUMA nodes', record.cells_mb, total_mb),
         ('allocation', record.allocated_mb or 0, accounting.allocation_mb(
             total_mb, record.extra_specs)),
     ):

@@ -25,6 +25,7 @@ import oslo_messaging as messaging
 
 from nova_memhotplug.cmd import audit
 from nova_memhotplug.compute import books
+from nova_memhotplug.compute import numa
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import request_spec
 from nova_memhotplug.compute import rpcapi
@@ -105,7 +106,8 @@ class Census:
             instance_mb=instance.memory_mb,
             allocated_mb=self._allocated_mb(context, instance),
             request_spec_mb=self._request_spec_mb(context, instance),
-            guest_mb=self._guest_mb(context, instance))
+            guest_mb=self._guest_mb(context, instance),
+            cells_mb=self._cells_mb(context, instance))
 
     def correct(self, server: Server) -> Server:
         """Have a server's host correct the books; then the RequestSpec.
@@ -157,6 +159,11 @@ class Census:
                 context, instance.uuid).flavor.memory_mb
         except exception.RequestSpecNotFound:
             return None
+
+    @staticmethod
+    def _cells_mb(context, instance) -> int | None:
+        topology = numa.topology_of(context, instance)
+        return None if topology is None else sum(numa.cells_mb(topology))
 
     def _guest_mb(self, context, instance) -> int | None:
         if (instance.vm_state not in _HAS_LIVE_DOMAIN or

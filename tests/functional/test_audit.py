@@ -19,6 +19,7 @@ from nova.scheduler.client import report
 
 from nova_memhotplug.cmd import audit
 from nova_memhotplug.cmd import census
+from nova_memhotplug.compute import numa
 from tests.functional import base
 
 FOREIGN_DIMM = ('<memory model="dimm"><target><size unit="KiB">131072</size>'
@@ -98,6 +99,25 @@ class TestAudit(base.MemoryTestBase):
         self.assert_books(false, 512)
         self.assert_books(good, 512)
         self.assert_clean(self.audit())
+
+    def test_numa_nodes(self):
+        server = self.boot_elastic(**{'hw:numa_nodes': '1'})
+        self.grow(server, 1024)
+        self.assert_clean(self.audit())
+        # As a claim that was not followed by anything.
+        instance = self.instance(server)
+        instance.numa_topology = numa.resized(instance.numa_topology, (2048,))
+        instance.save()
+        expected = [(server['id'], 'NUMA nodes', 2048, 1024)]
+        result = self.audit()
+        self.assertEqual(audit.Code.DIFFERENT, result.code)
+        self.assertEqual(expected, self.rows(result.remaining))
+        result = self.audit(fix=True)
+        self.assert_clean(result)
+        self.assertEqual(expected, self.rows(result.corrected))
+        self.assertEqual(
+            (1024,), numa.cells_mb(self.instance(server).numa_topology))
+        self.assert_books(server, 1024)
 
     def test_what_must_not_be_adopted(self):
         self.flags(adopt_foreign_devices=False, group='memhotplug')
