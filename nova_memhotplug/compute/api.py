@@ -59,7 +59,6 @@ class API:
         :raises nova.exception.ServiceUnavailable: if its host has to be asked
             and is down
         :raises nova.exception.InvalidInput: if its flavor cannot be read
-        :raises PlanRefused: if its host has not this extension
         """
         return self._planner.describe(
             context, instance, memory_mb, may_resize)
@@ -83,7 +82,10 @@ class API:
         :raises nova.exception.ServiceUnavailable: if its host is down
         :raises PlanRefused: if it cannot be
         """
-        document = self._planner.ask_host(context, instance, memory_mb)
+        try:
+            document = self._planner.ask_host(context, instance, memory_mb)
+        except errors.HostUnaware as exc:
+            raise PlanRefused(report.reason(exc))
         plan = document['plan']
         if plan['reasons']:
             raise PlanRefused(plan['reasons'][0])

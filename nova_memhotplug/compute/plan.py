@@ -82,7 +82,6 @@ class Planner:
         :raises nova.exception.ServiceUnavailable: if its host has to be asked
             and is down
         :raises nova.exception.InvalidInput: if its flavor cannot be read
-        :raises PlanRefused: if its host has not this extension
         """
         request_spec.sync(context, instance)
         document = self._document(context, instance, memory_mb)
@@ -105,7 +104,7 @@ class Planner:
         :param memory_mb: a wanted total to plan for, in MiB; None for none
         :returns: the document
         :raises nova.exception.ServiceUnavailable: if the host is down
-        :raises PlanRefused: if the host has not this extension
+        :raises HostUnaware: if the host has not this extension
         """
         try:
             document = self._hosts.get_memory(context, instance, memory_mb)
@@ -114,17 +113,14 @@ class Planner:
         except (messaging.UnsupportedVersion, messaging.RemoteError) as exc:
             if not rpcapi.is_unsupported(exc):
                 raise
-            raise PlanRefused(report.reason(errors.HostUnaware()))
+            raise errors.HostUnaware()
         _add_plan(document, memory_mb)
         return document | {'source': HOST}
 
     def _document(self, context, instance, memory_mb):
         """Describe a server from the nearest source that knows."""
         if instance.vm_state not in _HAS_LIVE_DOMAIN or not instance.host:
-            document = report.stopped(
-                self._own_spec(instance), instance.flavor.memory_mb)
-            _add_plan(document, memory_mb)
-            return document | {'source': FLAVOR}
+            return self._from_flavor(report.stopped, instance, memory_mb)
         if memory_mb is not None:
             seen = self._from_note(instance)
             if seen is not None:
@@ -132,7 +128,20 @@ class Planner:
                 return report.running(seen, grow) | {
                     'source': NOTE, 'guest': None,
                     'plan': report.plan(seen, memory_mb, grow)}
-        return self.ask_host(context, instance, memory_mb)
+        try:
+            return self.ask_host(context, instance, memory_mb)
+        except errors.HostUnaware:
+            return self._from_flavor(report.unaware, instance, memory_mb)
+
+    def _from_flavor(self, describe, instance, memory_mb):
+        """Describe a server as far as nova-api itself knows it.
+
+        :param describe: a function of ``core.report``
+        """
+        document = describe(
+            self._own_spec(instance), instance.flavor.memory_mb)
+        _add_plan(document, memory_mb)
+        return document | {'source': FLAVOR}
 
     def _from_note(self, instance) -> report.Observation | None:
         """Read the note of a server.
@@ -255,7 +264,8 @@ def is_change(document, flavor=None) -> bool:
 
 
 def _add_plan(document, memory_mb):
-    """Plan nothing where a plan was wanted of a server that does not run."""
+    """Plan nothing where a plan was wanted and there is no guest to be seen.
+    """
     if memory_mb is not None:
         document.setdefault('plan', {
             'memory_mb': memory_mb, 'possible': False, 'devices': [],

@@ -98,6 +98,21 @@ def stopped(spec: spec_mod.MemorySpec | None, books_mb: int) -> Document:
     }
 
 
+def unaware(spec: spec_mod.MemorySpec | None, books_mb: int) -> Document:
+    """Describe a server whose host runs without this extension.
+
+    Nobody says what its guest has, so it is described by what it would boot
+    with on another host.
+
+    :param spec: what its flavor says; None without a ceiling
+    :param books_mb: RAM in Nova's books, in MiB
+    :returns: the document; sizes in MiB
+    """
+    document = stopped(spec, books_mb)
+    document['reasons'].insert(0, reason(errors.HostUnaware()))
+    return document
+
+
 def plan(
     seen: Observation, wanted_mb: int, grow: planner.Grow,
 ) -> Document:

@@ -87,9 +87,12 @@ class TestExtraSpecs(base.MemoryTestBase):
         self.flags(compute_driver=base.STOCK_DRIVER)
         self.restart_compute_service('compute1')
         server = self.boot({'memhotplug:max_memory_mb': '4096'})
-        for status, body in (
-                self.show(server), self.resize(server, 1024)):
-            self.assertEqual(409, status, body)
-            self.assertIn('does not have the memory hot-plug extension',
-                          body['conflictingRequest']['message'])
+        status, body = self.show(server)
+        self.assertEqual(200, status, body)
+        (reason,) = body['memory']['reasons']
+        self.assertEqual('host_unaware', reason['code'])
+        status, body = self.resize(server, 1024)
+        self.assertEqual(409, status, body)
+        self.assertIn('does not have the memory hot-plug extension',
+                      body['conflictingRequest']['message'])
         self.assertIsNone(self.instance(server).task_state)
