@@ -11,14 +11,73 @@
 #    under the License.
 """Leave a note of what a guest has with the server's record (core.notes)."""
 
+from nova.compute import vm_states
+from nova import context as nova_context
+from nova import exception
 from nova import objects
 from oslo_log import log as logging
 
 from nova_memhotplug.compute import observe
+from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
+from nova_memhotplug.core import spec as spec_mod
 
 LOG = logging.getLogger(__name__)
+
+#: Where a host says in Nova's record of it (``ComputeNode.stats``) that it
+#: runs this extension, and in which version.
+STAT = 'memhotplug'
+
+
+def sign(resources) -> None:
+    """Say that this host keeps the notes of its servers up to date.
+
+    Nova's resource tracker drops what was said before whenever it asks the
+    driver, so a host that goes back to Nova's own driver says it no more.
+
+    :param resources: what ``get_available_resource`` of a driver returns;
+        changed
+    """
+    resources.setdefault('stats', {})[STAT] = rpcapi.VERSION
+
+
+def is_kept(context, instance) -> bool:
+    """Tell whether the host of a server keeps its note up to date.
+
+    :param context: the request context, of the server's cell
+    :param instance: a ``nova.objects.Instance``, with a host
+    """
+    try:
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node)
+    except exception.ComputeHostNotFound:
+        return False
+    return node.obj_attr_is_set('stats') and STAT in node.stats
+
+
+def catch_up(driver, host) -> None:
+    """Renew the notes of guests that are not as their notes say.
+
+    Before this service started, another driver may have started them.
+
+    :param driver: the ``MemHotplugLibvirtDriver``
+    :param host: the name of the host
+    """
+    context = nova_context.get_admin_context()
+    for instance in objects.InstanceList.get_by_host(
+            context, host, expected_attrs=['flavor', 'system_metadata']):
+        if (spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs and
+                instance.vm_state in (vm_states.ACTIVE, vm_states.PAUSED)):
+            _catch_up(context, driver, instance)
+
+
+def _catch_up(context, driver, instance):
+    said = notes.read(instance.system_metadata.get(notes.KEY))
+    seen = notes.read(take(driver, instance, ask_agent=False))
+    # The step may be what an agent has said that is not asked now.
+    if said is not None and (seen is None or seen.guest != said.guest):
+        renew(context, driver, instance)
 
 
 def take(driver, instance, ask_agent=True) -> str | None:

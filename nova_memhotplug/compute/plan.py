@@ -13,7 +13,7 @@
 
 A plan is made from the note that the host has left with the server
 (core.notes), by the functions that the host itself plans with; where there is
-no note, the host is asked.
+no note, or the host does not keep it up to date, the host is asked.
 """
 
 from nova.compute import api as compute_api
@@ -24,6 +24,7 @@ from nova import objects
 import oslo_messaging as messaging
 
 from nova_memhotplug.compute import history
+from nova_memhotplug.compute import notes as compute_notes
 from nova_memhotplug.compute import numa
 from nova_memhotplug.compute import observe
 from nova_memhotplug.compute import placement
@@ -123,7 +124,7 @@ class Planner:
             return self._from_flavor(report.stopped, instance, memory_mb)
         if memory_mb is not None:
             seen = self._from_note(instance)
-            if seen is not None:
+            if seen is not None and compute_notes.is_kept(context, instance):
                 grow = observe.grow_of(seen.spec)
                 return report.running(seen, grow) | {
                     'source': NOTE, 'guest': None,

@@ -65,6 +65,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._host.get_connection(), CONF.libvirt.virt_type,
             CONF.memhotplug.shim_directory)
         LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
+        notes.catch_up(self, host)
         manager = self.virtapi._compute
         books = books_mod.Books(
             manager.reportclient, manager.rt,
@@ -81,7 +82,9 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         if self._reconciler is not None:
             self._reconciler.run_due()
-        return super().get_available_resource(nodename)
+        resources = super().get_available_resource(nodename)
+        notes.sign(resources)
+        return resources
 
     @property
     def static_traits(self) -> dict[str, bool]:

@@ -262,6 +262,9 @@ class StockHostTestBase(DriversMixin, test_destination.DestinationTestBase):
         """The status shows what is known; the action refuses."""
         memory = self.assert_cannot_grow(
             self.server, 'flavor', 'host_unaware')
+        # Whatever the note says that was left behind.
+        self.assertIsNotNone(self.note(self.server))
+        self.assert_plan(self.server, 'flavor', 'host_unaware')
         self.assertEqual(
             (total_mb, total_mb, base.CEILING_MB, [], None),
             (memory['current_mb'], memory['requested_mb'],
@@ -347,6 +350,7 @@ class TestForce(StockHostTestBase):
         # The host gets the extension.
         self.install('compute2')
         self.assert_cannot_grow(self.server, 'host', *NO_ROOM)
+        self.assert_plan(self.server, 'note', *NO_ROOM)
         self._reboot_server(self.server, hard=True)
         self.assert_elastic(self.server, total_mb, 2048)
 
@@ -357,8 +361,11 @@ class TestForce(StockHostTestBase):
         self.install('compute1', base.STOCK_DRIVER)
         self.assert_unaware(total_mb)
         self.assertEqual(before, self.guest(self.server))
+        note = self.note(self.server)
         self.install('compute1')
         self.assertEqual(before, self.guest(self.server))
+        self.assertEqual(note, self.note(self.server))
+        self.assertEqual([], self.plan(self.server, 2048)[2])
         self.grow(self.server, 1152)
         self.assert_books(self.server, 1152)
 
@@ -372,6 +379,7 @@ class TestForce(StockHostTestBase):
         self.assertIsNone(self.guest(self.server).max_kib)
         self.install('compute1')
         self.assert_cannot_grow(self.server, 'host', *NO_ROOM)
+        self.assert_plan(self.server, 'note', *NO_ROOM)
 
     def test_stopped(self):
         """A server that does not run is described by its flavor anywhere."""
