@@ -14,6 +14,7 @@
 from collections.abc import Iterable
 
 from nova_memhotplug.core import compositions
+from nova_memhotplug.core import errors
 
 
 def request_of(
@@ -36,3 +37,23 @@ def request_of(
         cpu_features=frozenset(
             flag.lower().lstrip('+') for flag in cpu_flags
             if not flag.startswith('-')))
+
+
+def excluded(
+    instance, arch: str, cpu_flags: Iterable[str] = (),
+) -> errors.ExcludedComposition | None:
+    """Say what a server has that does not go together with growth.
+
+    It may have been made before that was refused.
+
+    :param instance: a ``nova.objects.Instance``
+    :param arch: the guest's architecture
+    :param cpu_flags: ``[libvirt] cpu_model_extra_flags`` of its host
+    :returns: the refusal; None if there is nothing
+    """
+    try:
+        compositions.check(request_of(
+            instance.flavor, instance.image_meta, arch, cpu_flags))
+    except errors.ExcludedComposition as exc:
+        return exc
+    return None

@@ -73,10 +73,14 @@ def catch_up(driver, host) -> None:
 
 
 def _catch_up(context, driver, instance):
-    said = notes.read(instance.system_metadata.get(notes.KEY))
+    text = instance.system_metadata.get(notes.KEY)
+    if text is None:
+        return
+    # One of another version cannot be read.
+    said = notes.read(text)
     seen = notes.read(take(driver, instance, ask_agent=False))
     # The step may be what an agent has said that is not asked now.
-    if said is not None and (seen is None or seen.guest != said.guest):
+    if said is None or seen is None or seen.guest != said.guest:
         renew(context, driver, instance)
 
 

@@ -15,6 +15,7 @@
 from nova import conf as nova_conf
 from oslo_concurrency import lockutils
 
+from nova_memhotplug.compute import compositions
 from nova_memhotplug.core import blocks as blocks_mod
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
@@ -52,7 +53,9 @@ def observe(driver, instance, ask_agent=True) -> report.Observation:
         step_mb=_step_mb(guest, blocks),
         strategy=report.strategy_of(
             guest, spec, CONF.memhotplug.shim_directory),
-        blocks=blocks)
+        blocks=blocks,
+        excluded=spec and compositions.excluded(
+            instance, guest.arch, CONF.libvirt.cpu_model_extra_flags))
 
 
 def _ask_agent(memory, instance):

@@ -23,6 +23,7 @@ from nova import exception
 from nova import objects
 import oslo_messaging as messaging
 
+from nova_memhotplug.compute import compositions
 from nova_memhotplug.compute import history
 from nova_memhotplug.compute import notes as compute_notes
 from nova_memhotplug.compute import numa
@@ -156,7 +157,8 @@ class Planner:
             return None
         return report.Observation(
             guest=note.guest, spec=spec, books_mb=total_mb,
-            step_mb=note.step_mb, strategy=note.strategy)
+            step_mb=note.step_mb, strategy=note.strategy,
+            excluded=compositions.excluded(instance, note.guest.arch))
 
     @staticmethod
     def _own_spec(instance):
@@ -243,10 +245,14 @@ def _check_nodes(context, instance, memory_mb):
     topology = numa.topology_of(context, instance)
     if topology is None:
         return
+    try:
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node)
+    except exception.ComputeHostNotFound:
+        # Then placement does not tell of its host, either.
+        return
     numa.check_room(
-        objects.ComputeNode.get_by_host_and_nodename(
-            context, instance.host, instance.node), topology,
-        core_numa.grown(numa.cells_mb(topology), memory_mb))
+        node, topology, core_numa.grown(numa.cells_mb(topology), memory_mb))
 
 
 def is_change(document, flavor=None) -> bool:

@@ -102,9 +102,12 @@ class MemoryResize:
 
     def _plan(self, wanted_mb: int) -> planner.Plan:
         seen = observe.observe(self._driver, self._instance)
-        return planner.plan(
+        plan = planner.plan(
             seen.guest, seen.spec, wanted_mb, seen.step_mb,
             observe.grow_of(seen.spec))
+        if plan.changes and seen.excluded:
+            raise seen.excluded
+        return plan
 
     def _undo(self, before: set[str]) -> None:
         """After a failure: take back what the guest lets go of, and let the

@@ -54,10 +54,13 @@ class Backing:
         writes a set of nodes (``0`` or ``0-1,3``); None where it is bound to
         none
     :param page_kib: huge page, in KiB; 0 for none
+    :param access: ``shared`` or ``private``; None where the guest as a whole
+        decides
     """
 
     host_nodes: str | None
     page_kib: int = 0
+    access: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +131,7 @@ def build(device: MemoryDevice) -> etree._Element:
     """
     memory = etree.Element('memory', model=device.model)
     if device.backing is not None:
-        _add_source(memory, device.backing)
+        _back(memory, device.backing)
     target = etree.SubElement(memory, 'target')
     size = etree.SubElement(target, 'size', unit='KiB')
     size.text = str(units.mb_to_kib(device.size_mb))
@@ -144,7 +147,9 @@ def build(device: MemoryDevice) -> etree._Element:
     return memory
 
 
-def _add_source(memory: etree._Element, backing: Backing) -> None:
+def _back(memory: etree._Element, backing: Backing) -> None:
+    if backing.access is not None:
+        memory.set('access', backing.access)
     source = etree.SubElement(memory, 'source')
     if backing.page_kib:
         etree.SubElement(
@@ -174,16 +179,18 @@ def read(element: etree._Element) -> MemoryDevice:
         slot=_number(None if address is None else address.get('slot')),
         alias=None if alias is None else alias.get('name'),
         base=_number(None if address is None else address.get('base')),
-        backing=_backing(element.find('source')))
+        backing=_backing(element))
 
 
-def _backing(source: etree._Element | None) -> Backing | None:
+def _backing(element: etree._Element) -> Backing | None:
+    source = element.find('source')
     if source is None:
         return None
     page = source.find('pagesize')
     return Backing(
         host_nodes=source.findtext('nodemask'),
-        page_kib=0 if page is None else size_kib(page))
+        page_kib=0 if page is None else size_kib(page),
+        access=element.get('access'))
 
 
 def _number(text: str | None) -> int | None:

@@ -248,12 +248,15 @@ def _cells(
     root: etree._Element, host_nodes: Mapping[int, str],
     pages: Mapping[int, int],
 ) -> tuple[Cell, ...]:
-    cells = (_cell(element) for element in root.iterfind('cpu/numa/cell'))
-    return tuple(
-        dataclasses.replace(cell, backing=device.Backing(
-            host_nodes[cell.id], pages.get(cell.id, 0)))
-        if cell.id in host_nodes else cell
-        for cell in sorted(cells, key=lambda cell: cell.id))
+    cells = []
+    for element in root.iterfind('cpu/numa/cell'):
+        cell = _cell(element)
+        if cell.id in host_nodes:
+            cell = dataclasses.replace(cell, backing=device.Backing(
+                host_nodes[cell.id], pages.get(cell.id, 0),
+                element.get('memAccess')))
+        cells.append(cell)
+    return tuple(sorted(cells, key=lambda cell: cell.id))
 
 
 def _host_nodes(root: etree._Element) -> dict[int, str]:

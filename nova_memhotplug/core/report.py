@@ -38,6 +38,7 @@ class Observation:
         it cannot
     :param strategy: how its reserved cell was made, see ``strategy_of``
     :param blocks: what the guest itself says; None if it does not answer
+    :param excluded: what it has that does not go together with growth
     """
 
     guest: domain.GuestMemory
@@ -46,6 +47,7 @@ class Observation:
     step_mb: int
     strategy: str | None
     blocks: blocklist.BlockList | None = None
+    excluded: errors.ExcludedComposition | None = None
 
 
 def running(seen: Observation, grow: planner.Grow) -> Document:
@@ -123,8 +125,10 @@ def plan(
     :param grow: the memory model's way of adding memory
     :returns: the document; sizes in MiB
     """
-    against = list(planner.refusals(
+    against: list[errors.MemoryHotplugError] = list(planner.refusals(
         seen.guest, seen.spec, wanted_mb, seen.step_mb))
+    if seen.excluded and wanted_mb != seen.guest.present_mb:
+        against.insert(0, seen.excluded)
     changes: tuple[planner.Change, ...] = ()
     if not against:
         try:

@@ -40,6 +40,7 @@ def set_elastic_memory(
     layout = layout_mod.lay_out(
         _cells(guest), guest.memory, spec, strategy, _page_kib(guest))
     _set_cells(guest, layout.cells)
+    _set_pages(guest, layout.cells)
     if layout.max_kib is not None:
         guest.max_memory_size = layout.max_kib
         guest.max_memory_slots = layout.slots
@@ -94,6 +95,18 @@ def _set_cells(
         for cell in cells]
 
 
+def _set_pages(
+    guest: vconfig.LibvirtConfigGuest, cells: tuple[domain.Cell, ...],
+) -> None:
+    """Have a reserved cell with memory in pages like those it is taken of."""
+    reserved = cells[-1]
+    if reserved.has_cpus or not reserved.memory_kib or not guest.membacking:
+        return
+    for page in guest.membacking.hugepages:
+        if cells[0].id in page.nodeset:
+            page.nodeset = [*page.nodeset, reserved.id]
+
+
 def _set_cell(
     present: vconfig.LibvirtConfigGuestCPUNUMACell | None,
     cell: domain.Cell, vcpus: int, access: set[str | None],
@@ -101,8 +114,7 @@ def _set_cell(
     if present is None:
         present = vconfig.LibvirtConfigGuestCPUNUMACell()
         present.id = cell.id
-        # Whether memory is shared is the same for all cells of Nova's, and
-        # libvirt asks the cell of a device.
+        # Whether memory is shared is the same for all cells of Nova's.
         present.memAccess = next(iter(access), None)
         if cell.has_cpus:
             present.cpus = set(range(vcpus))

@@ -45,6 +45,15 @@ class TestAudit(base.MemoryTestBase):
         return sorted((one.uuid, one.what, one.found_mb, one.expected_mb)
                       for one in found)
 
+    def assert_corrects(self, expected):
+        """These differences are named, and corrected when that is asked."""
+        result = self.audit()
+        self.assertEqual(audit.Code.DIFFERENT, result.code)
+        self.assertEqual(expected, self.rows(result.remaining))
+        result = self.audit(fix=True)
+        self.assert_clean(result)
+        self.assertEqual(expected, self.rows(result.corrected))
+
     def attach_by_hand(self, server):
         self.fake_domain(server).attachDeviceFlags(FOREIGN_DIMM, 3)
 
@@ -88,13 +97,7 @@ class TestAudit(base.MemoryTestBase):
         self.falsify(false, 4096)
         expected = sorted([(by_hand['id'], 'live domain', 1152, 1024),
                            (false['id'], 'allocation', 4096, 512)])
-        result = self.audit()
-        self.assertEqual(audit.Code.DIFFERENT, result.code)
-        self.assertEqual(expected, self.rows(result.remaining))
-
-        result = self.audit(fix=True)
-        self.assert_clean(result)
-        self.assertEqual(expected, self.rows(result.corrected))
+        self.assert_corrects(expected)
         self.assert_books(by_hand, 1152)
         self.assert_books(false, 512)
         self.assert_books(good, 512)
@@ -109,12 +112,7 @@ class TestAudit(base.MemoryTestBase):
         instance.numa_topology = numa.resized(instance.numa_topology, (2048,))
         instance.save()
         expected = [(server['id'], 'NUMA nodes', 2048, 1024)]
-        result = self.audit()
-        self.assertEqual(audit.Code.DIFFERENT, result.code)
-        self.assertEqual(expected, self.rows(result.remaining))
-        result = self.audit(fix=True)
-        self.assert_clean(result)
-        self.assertEqual(expected, self.rows(result.corrected))
+        self.assert_corrects(expected)
         self.assertEqual(
             (1024,), numa.cells_mb(self.instance(server).numa_topology))
         self.assert_books(server, 1024)

@@ -23,6 +23,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 
 from nova_memhotplug.core import compositions
+from nova_memhotplug.core import notes
 from tests import documentation
 from tests.functional import base
 
@@ -254,6 +255,30 @@ class TestWorking(CompositionsTestBase):
         last = root.findall('cpu/numa/cell')[-1].get('id')
         self.assertEqual(('dimm', 512, int(last)),
                          (device.model, device.size_mb, device.node))
+
+    def test_made_before_it_was_refused(self):
+        """A server that has it already does not grow."""
+        server = self.boot_elastic()
+        instance = self.instance(server)
+        instance.system_metadata['image_hw_mem_encryption'] = 'True'
+        instance.save()
+        before = self.state(server)
+        sentence = self.sentence('mem_encryption')
+        for source in ('note', 'host'):
+            memory, plan, codes = self.plan(server, 1024)
+            self.assertEqual(source, memory['source'])
+            self.assertEqual(['excluded_composition'], codes)
+            self.assertEqual(sentence, plan['reasons'][0]['message'])
+            status, body = self.resize(server, 1024)
+            self.assertEqual(409, status, body)
+            self.assertEqual(
+                sentence, body['conflictingRequest']['message'])
+            self.assertEqual(before, self.state(server))
+            # Now the host is asked for the plan, too.
+            instance = self.instance(server)
+            instance.system_metadata.pop(notes.KEY, None)
+            instance.save()
+            before = self.state(server)
 
     def test_windows_with_empty_node(self):
         """The operator has the last word."""

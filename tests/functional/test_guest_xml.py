@@ -190,6 +190,8 @@ class TestElasticXml(GuestXmlTestBase):
         self.assertEqual(
             [('0', '0-1', 512 * KIB - HUGEPAGE_KIB),
              ('1', None, HUGEPAGE_KIB)], self.cells(self.xml(server)))
+        (page,) = self.xml(server).findall('memoryBacking/hugepages/page')
+        self.assertEqual('0-1', page.get('nodeset'))
 
     def test_default_slots(self):
         self.flags(default_slots=3, group='memhotplug')

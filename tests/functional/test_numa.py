@@ -258,12 +258,13 @@ class NumaMixin:
         hosts = [str(cell.id) for cell in
                  self.instance(server).numa_topology.cells]
         expected = [
-            ('dimm', amount_mb // count, node, host, case.page_kib)
+            ('dimm', amount_mb // count, node, host, case.page_kib,
+             'shared' if case.page_kib else None)
             for amount_mb in added_mb for node, host in zip(nodes, hosts)]
         for flags in (0, 2):
             self.assertEqual(expected, [
                 (dev.model, dev.size_mb, dev.node, dev.backing.host_nodes,
-                 dev.backing.page_kib)
+                 dev.backing.page_kib, dev.backing.access)
                 for dev in self.guest(server, flags).devices])
         self.assertEqual(list(range(len(expected))), [
             dev.slot for dev in self.guest(server).devices])

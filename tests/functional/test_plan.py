@@ -167,7 +167,7 @@ class TestSource(PlanTestBase):
         server = self.boot_elastic()
         good = self.note(server)
         for text in ('', 'x', '{}', '[]', good[:-1], '"' * 255,
-                     good.replace('"v":1', '"v":2'),
+                     good.replace('"v":2', '"v":1'),
                      good.replace('"dev":[]', '"dev":[[0,9,512,1]]')):
             self.assertNotEqual(good, text)
             self.put_note(server, text)
@@ -299,6 +299,13 @@ class TestNote(PlanTestBase):
         self.crash_before_commit(server, 640)
         self.restart_compute_service('compute1')
         self.assert_books(server, 640)
+        self.assert_note_is_true(server, 1024)
+
+    def test_of_an_earlier_version(self):
+        server = self.boot_elastic()
+        self.put_note(server, '{"v":1}')
+        self.plan_from('host', server, 1024)
+        self.restart_compute_service('compute1')
         self.assert_note_is_true(server, 1024)
 
     def test_commit_keeps_what_the_api_writes(self):

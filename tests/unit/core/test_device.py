@@ -46,7 +46,7 @@ class DeviceTest(testtools.TestCase):
         device.MemoryDevice('dimm', 2048, 1, 7, 'dimm7', 0x180000000),
         device.MemoryDevice('dimm', 128, 2, backing=device.Backing('0-1')),
         device.MemoryDevice(
-            'dimm', 128, 2, backing=device.Backing('1', 2048)),
+            'dimm', 128, 2, backing=device.Backing('1', 2048, 'shared')),
         device.MemoryDevice('virtio-mem', 1024, None, alias='virtiomem0'))
     def test_there_and_back(self, one):
         self.assertEqual(one, device.read(device.build(one)))

@@ -56,7 +56,7 @@ NUMA = """
   <os><type arch='x86_64'>hvm</type></os>
   <cpu><numa>
     <cell id='0' cpus='0' memory='262144' unit='KiB'/>
-    <cell id='1' cpus='1' memory='262144' unit='KiB'/>
+    <cell id='1' cpus='1' memory='262144' unit='KiB' memAccess='shared'/>
     <cell id='2' memory='0' unit='KiB'/>
   </numa></cpu>
   <devices>
@@ -112,7 +112,7 @@ class DomainTest(testtools.TestCase):
         guest = domain.read(NUMA)
         self.assertEqual([
             domain.Cell(0, 262144, True, device.Backing('3', 2048)),
-            domain.Cell(1, 262144, True, device.Backing('1', 0))],
+            domain.Cell(1, 262144, True, device.Backing('1', 0, 'shared'))],
             list(guest.own_cells))
         self.assertIsNone(guest.reserved_cell.backing)
         self.assertEqual((256, 256 + 128), guest.own_cells_mb)
