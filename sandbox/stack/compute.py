@@ -16,6 +16,7 @@ import os
 import subprocess
 import uuid
 
+from stack import hugepages
 from stack import images
 from stack import plugin
 from stack import process
@@ -50,7 +51,8 @@ def configure(settings):
                     firmware=images.firmware(settings))
     for host in settings.hostnames:
         folder = settings.hosts / host
-        for name in ('etc', 'run', 'lib', 'cache', 'log', 'nova'):
+        for name in ('etc', 'run', 'lib', 'cache', 'log', 'nova',
+                     'hugepages'):
             (folder / name).mkdir(parents=True, exist_ok=True)
         link = settings.hosts / address(host)
         if not link.is_symlink():
@@ -105,7 +107,8 @@ def start_hypervisors(settings):
              '/etc/libvirt/libvirtd.conf', '--pid-file',
              folder / 'run' / 'libvirtd.pid'],
             files=[folder / 'etc' / 'libvirtd.conf',
-                   folder / 'etc' / 'qemu.conf'],
+                   folder / 'etc' / 'qemu.conf',
+                   hugepages.record(settings)],
             socket=folder / 'run' / 'libvirt-sock')
         process.start(settings, service)
         services.append(service)
@@ -125,7 +128,8 @@ def start(settings, restart=False):
             'nova-compute-%s' % host,
             [settings.bin('nova-compute'), '--config-file', config[0],
              '--config-file', config[1]],
-            files=config, extra=plugin.state(settings)['digest']))
+            files=[*config, hugepages.record(settings)],
+            extra=plugin.state(settings)['digest']))
     if restart:
         process.stop(settings, *(service.name for service in services))
     for service in services:

@@ -13,8 +13,9 @@
 
 # host.sh NAME FOLDER FIRMWARE COMMAND...
 # Run COMMAND (a libvirtd) as a host of its own: with a host name, and with
-# private folders where libvirt keeps its things. The mounts are seen by that
-# process and its children only, and go when the last of them goes.
+# private folders where libvirt keeps its things, and huge pages for guests.
+# The mounts are seen by that process and its children only, and go when the
+# last of them goes.
 # To be called with "unshare --mount --uts --propagation private".
 
 set -e
@@ -30,4 +31,5 @@ mount --bind "$folder/lib" /var/lib/libvirt
 mount --bind "$folder/cache" /var/cache/libvirt
 mount --bind "$folder/log" /var/log/libvirt
 mount --bind "$firmware" /usr/share/qemu/firmware
+mount -t hugetlbfs -o pagesize=2M hugetlbfs "$folder/hugepages"
 exec "$@"

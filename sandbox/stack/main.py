@@ -25,6 +25,7 @@ import time
 from stack import compute
 from stack import database
 from stack import glance
+from stack import hugepages
 from stack import images
 from stack import keystone
 from stack import messaging
@@ -74,6 +75,9 @@ def _install(settings):
 
 
 def _start(settings):
+    # First: most memory is free now. The computes read what there is.
+    with report.step('huge pages'):
+        hugepages.reserve(settings)
     with report.step('database and broker'):
         process.wait_ready(settings, database.start(settings),
                            messaging.start(settings))
@@ -182,6 +186,13 @@ def down(settings, args):
 
 
 def _stop(settings):
+    try:
+        _stop_services(settings)
+    finally:
+        hugepages.give_back(settings)
+
+
+def _stop_services(settings):
     hosts = compute.all_hosts(settings)
     with report.step('guests') as note:
         note('%d turned off' % sum(compute.destroy_guests(settings, host)

@@ -25,6 +25,11 @@ from stack import wsgi
 PASTE = 'nova-api-paste.ini'
 PASTE_SECTION = '[app:osapi_compute_app_v21]'
 PASTE_LINE = 'paste.app_factory = nova_memhotplug.api.router:APIRouter.factory'
+ELASTIC = {
+    'memhotplug:max_memory_mb': '4096',
+    'memhotplug:slots': '8',
+    'trait:CUSTOM_MEMORY_HOTPLUG': 'required',
+}
 
 
 def configure(settings):
@@ -121,7 +126,6 @@ def discover(settings):
 def register(settings):
     """Create the flavors."""
     venv.cloud(settings, 'flavors.py', 'The flavors could not be created',
-               {'elastic': {'memhotplug:max_memory_mb': '4096',
-                            'memhotplug:slots': '8',
-                            'trait:CUSTOM_MEMORY_HOTPLUG': 'required'},
+               {'elastic': ELASTIC,
+                'elastic-numa': {**ELASTIC, 'hw:numa_nodes': '1'},
                 'fixed': {}})
