@@ -106,7 +106,7 @@ class Server:
 
     def wait(self, status='ACTIVE', seconds=120):
         """Wait until nothing goes on and the status is as wanted."""
-        return _until(
+        return until(
             seconds, 'status %s' % status, lambda: self._idle(status))
 
     def wait_resized(self, seconds=120):
@@ -120,7 +120,7 @@ class Server:
             last = self.memory()['last_resize']
             return last if last['status'] in ('done', 'failed') else None
 
-        return _until(seconds, 'end of the resize', look)
+        return until(seconds, 'end of the resize', look)
 
     def _idle(self, status):
         server = self.fresh
@@ -151,7 +151,7 @@ class Server:
             report = self.guest()
             return report if report and condition(report) else None
 
-        return _until(seconds, 'guest: ' + what, look, self.console)
+        return until(seconds, 'guest: ' + what, look, self.console)
 
     def boots(self):
         """Count how often the guest booted on this console."""
@@ -180,17 +180,18 @@ class Server:
         return self.fresh.flavor['ram'], self.allocated_mb()
 
 
-def create_server(arch, flavor, name, user='member', **more):
+def create_server(arch, flavor, name, user='member', image=None, **more):
     """Create a server of an image of the sandbox.
 
     :param arch: x86_64 or aarch64
     :param flavor: name of a flavor
     :param name: the server's name
+    :param image: name of another image than that of the architecture
     :returns: a ``Server``, in whatever state it is
     """
     cloud = connect(user)
     image = cloud.image.find_image(
-        'memhotplug-' + arch, ignore_missing=False)
+        image or 'memhotplug-' + arch, ignore_missing=False)
     flavor = connect('admin').compute.find_flavor(
         flavor, ignore_missing=False)
     return Server(cloud.compute.create_server(
@@ -198,11 +199,44 @@ def create_server(arch, flavor, name, user='member', **more):
         **more))
 
 
+def copy_image(arch, name, kernel_option):
+    """Copy an image of the sandbox, in place of an earlier copy.
+
+    :param arch: x86_64 or aarch64
+    :param name: of the copy, which is public
+    :param kernel_option: what is added to the command line of the kernel
+    """
+    image = connect('admin').image
+    delete_image(name)
+    source = image.find_image('memhotplug-' + arch, ignore_missing=False)
+    body = image.get('/images/' + source.id).json()
+    wanted = {key: value for key, value in body.items()
+              if key.startswith(('hw_', 'kernel_id', 'ramdisk_id'))}
+    answer = image.post('/images', json={
+        **wanted, 'name': name, 'disk_format': source.disk_format,
+        'container_format': source.container_format, 'visibility': 'public',
+        'os_command_line': '%s %s' % (
+            body['os_command_line'], kernel_option)})
+    answer.raise_for_status()
+    image.put(
+        '/images/%s/file' % answer.json()['id'],
+        data=image.download_image(source).content,
+        headers={'Content-Type': 'application/octet-stream'},
+    ).raise_for_status()
+
+
+def delete_image(name):
+    """Delete the images of a name."""
+    image = connect('admin').image
+    for found in list(image.images(name=name)):
+        image.delete_image(found)
+
+
 def delete_server(server):
     """Delete a server and wait until it is gone."""
     compute = connect('admin').compute
     compute.delete_server(server.id, force=True, ignore_missing=True)
-    _until(60, 'server gone', lambda: compute.find_server(
+    until(60, 'server gone', lambda: compute.find_server(
         server.id, all_projects=True) is None)
 
 
@@ -224,8 +258,15 @@ def _parse(match):
     }
 
 
-def _until(seconds, what, function, details=lambda: ''):
-    """Call a function until it returns something true."""
+def until(seconds, what, function, details=lambda: ''):
+    """Call a function until it returns something true.
+
+    :param seconds: how long
+    :param what: a description for the failure
+    :param function: the function
+    :param details: a function that says more about the failure
+    :returns: what the function returned
+    """
     def give_up(state):
         raise AssertionError('not within %d s: %s\n%s' % (
             seconds, what, details()[-2000:]))

@@ -23,6 +23,7 @@ from tests.live import cloud
 sys.path.insert(0, str(cloud.SANDBOX.parent))
 
 from stack import compute  # noqa: E402
+from stack import hugepages  # noqa: E402
 from stack import process  # noqa: E402
 from stack import settings as settings_  # noqa: E402
 
@@ -60,6 +61,11 @@ def domain_mb(server):
     """Read what the live domain of a server has, in MiB."""
     return domain.read(virsh(
         host_of(server), 'dumpxml', server.id)).present_mb
+
+
+def used_huge_pages_mb():
+    """Read what is used of the huge pages of the machine, in MiB."""
+    return hugepages.used() * hugepages.PAGE_MIB
 
 
 def attach(server, size_mb, node=1):

@@ -13,32 +13,17 @@
 
 """``nova-memhotplug-manage audit``, where an operator runs it."""
 
+from tests.live import audit
 from tests.live import base
 from tests.live import cloud
 from tests.live import hosts
 
-CLEAN, DIFFERENT, FAILED = 0, 1, 2
 BEHIND = 'request specs are behind; they are brought up to date with the next'
 #: Since when placement takes the generation of a consumer.
 MICROVERSION = '1.28'
 
 
-class AuditTest(base.LiveTest):
-
-    def audit(self, code, *options):
-        """Run it.
-
-        :param code: the exit code that it must have
-        :param options: for ``audit``
-        :returns: what it printed
-        """
-        done = hosts.run('nova-memhotplug-manage', 'audit', *options)
-        self.assertEqual(code, done.returncode, done.stdout + done.stderr)
-        return done
-
-    def assert_clean(self):
-        last = self.audit(CLEAN).stdout.splitlines()[-1]
-        self.assertEqual('0 differences', last)
+class AuditTest(audit.AuditMixin, base.LiveTest):
 
     def assert_rows(self, expected, text, title):
         """A table has exactly these rows.
@@ -76,12 +61,12 @@ class AuditTest(base.LiveTest):
     def test_healthy(self):
         server = self.boot()
         self.grow(server, 1024)
-        out = self.audit(CLEAN).stdout
+        out = self.audit(audit.CLEAN).stdout
         self.assertEqual('0 differences', out.splitlines()[-1])
         self.assertIn('1 ' + BEHIND, out)
         # Whoever looks at the server brings it up to date.
         self.assert_total(server, 1024)
-        self.assertNotIn(BEHIND, self.audit(CLEAN).stdout)
+        self.assertNotIn(BEHIND, self.audit(audit.CLEAN).stdout)
 
     def test_names_and_corrects(self):
         by_hand, false, good = self.boot(), self.boot(), self.boot()
@@ -89,11 +74,11 @@ class AuditTest(base.LiveTest):
         self.falsify(false, 4096)
         expected = [(by_hand, 'live domain', 640, 512),
                     (false, 'allocation', 4096, 512)]
-        out = self.audit(DIFFERENT).stdout
+        out = self.audit(audit.DIFFERENT).stdout
         self.assert_rows(expected, out, 'Different:')
         self.assertEqual('2 differences', out.splitlines()[-1])
 
-        out = self.audit(CLEAN, '--fix').stdout
+        out = self.audit(audit.CLEAN, '--fix').stdout
         self.assert_rows(expected, out, 'Corrected:')
         self.assertNotIn('Different:', out)
         self.assertEqual('0 differences', out.splitlines()[-1])
@@ -114,12 +99,12 @@ class AuditTest(base.LiveTest):
         self.force_down(host)
         expected = [(server, 'allocation', 1024, 512)]
         for options in ((), ('--fix',)):
-            out = self.audit(DIFFERENT, *options).stdout
+            out = self.audit(audit.DIFFERENT, *options).stdout
             self.assert_rows(expected, out, 'Different:')
             self.assertNotIn('Corrected:', out)
         self.assertEqual(1024, server.allocated_mb())
         hosts.force_down(host, False)
-        self.audit(CLEAN, '--fix')
+        self.audit(audit.CLEAN, '--fix')
         self.assert_total(server, 640)
 
     def test_allocation_deleted(self):
@@ -130,8 +115,8 @@ class AuditTest(base.LiveTest):
         self.assertEqual(204, answer.status_code, answer.text)
         expected = [(server, 'allocation', 0, 1024)]
         self.assert_rows(
-            expected, self.audit(DIFFERENT).stdout, 'Different:')
-        done = self.audit(FAILED, '--fix')
+            expected, self.audit(audit.DIFFERENT).stdout, 'Different:')
+        done = self.audit(audit.FAILED, '--fix')
         self.assert_rows(expected, done.stdout, 'Different:')
         remedy = 'placement heal_allocations --instance %s' % server.id
         self.assertIn('nova-manage ' + remedy, done.stderr)

@@ -16,24 +16,11 @@ import ddt
 
 from tests.live import base
 from tests.live import cloud
+from tests.live import refusals
 
 
 @ddt.ddt
-class RefusalTest(base.LiveTest):
-
-    def refuse(self, server, wanted_mb, status, *words, user='member'):
-        """A request is refused with these words, and changes nothing."""
-        before = self._state(server)
-        answer = server.resize(wanted_mb, user)
-        self.assertEqual(status, answer.status_code, answer.text)
-        for word in words:
-            self.assertIn(word, answer.text)
-        self.assertEqual(before, self._state(server))
-
-    def _state(self, server):
-        fresh = server.fresh
-        return (server.memory(user='admin'), server.books(), fresh.status,
-                fresh.task_state, len(server.events()))
+class RefusalTest(refusals.RefusalMixin, base.LiveTest):
 
     @ddt.data(*cloud.ARCHS)
     def test_sizes_and_users(self, arch):
