@@ -17,6 +17,7 @@ import json
 
 from nova_memhotplug.core import domain
 from tests.live import cloud
+from tests.live import numa
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Reading:
     :param request_spec: the flavor in the RequestSpec
     :param quota: what the project uses
     :param tracker: what the host has in use
+    :param cells: the NUMA cells of the server; None, as the next ones, for a
+        server that is not bound to its host
+    :param request_spec_cells: the NUMA cells in the RequestSpec
+    :param host_cells: what the NUMA cells of the host have in use
     """
 
     domain: int | None
@@ -43,6 +48,9 @@ class Reading:
     request_spec: int
     quota: int
     tracker: int
+    cells: int | None = None
+    request_spec_cells: int | None = None
+    host_cells: int | None = None
 
     def differences(self):
         """Name what differs from the live domain, else from the flavor.
@@ -74,6 +82,8 @@ class Books:
         self._machine = machine
         self._quota_base = self._quota()
         self._tracker_base = self._tracker()
+        self._topologies = numa.Topologies(machine.query)
+        self._host_cells_base = self._host_cells()
 
     def read(self, server):
         """Read everything.
@@ -84,16 +94,26 @@ class Books:
         # Looking at the memory of a server brings its RequestSpec up to date
         # (design T5); so does whatever moves it.
         server.memory()
+        flavor = server.fresh.flavor
+        is_bound = 'hw:numa_nodes' in flavor['extra_specs']
         return Reading(
             domain=self._domain(server),
             persistent=self._domain(server, '--inactive'),
-            flavor=server.fresh.flavor['ram'],
+            flavor=flavor['ram'],
             column=self._column(server),
             instance_flavor=self._instance_flavor(server),
             placement=server.allocated_mb(),
             request_spec=self._request_spec(server),
             quota=self._quota() - self._quota_base,
-            tracker=self._tracker() - self._tracker_base)
+            tracker=self._tracker() - self._tracker_base,
+            **(self._read_cells(server) if is_bound else {}))
+
+    def _read_cells(self, server):
+        return {
+            'cells': sum(self._topologies.server_mb(server.id)),
+            'request_spec_cells': sum(
+                self._topologies.request_spec_mb(server.id)),
+            'host_cells': self._host_cells() - self._host_cells_base}
 
     def _domain(self, server, *options):
         """Read a domain; None if it does not run."""
@@ -130,3 +150,8 @@ class Books:
         return int(self._machine.query(
             'SELECT memory_mb_used FROM nova_cell1.compute_nodes '
             "WHERE deleted = 0 AND host='%s'" % self._machine.host))
+
+    def _host_cells(self):
+        used = self._topologies.used(self._machine.host)
+        return sum(size_mb for (_cell, what), size_mb in used.items()
+                   if what == numa.MEMORY)

@@ -12,6 +12,7 @@
 
 """The server that the faults are tried on."""
 
+import itertools
 import re
 import time
 
@@ -20,6 +21,8 @@ import tenacity
 from tests.live import cloud
 
 NAME = 'faults'
+#: Every second server is bound to the NUMA node of the host.
+FLAVORS = ('elastic-numa', 'elastic')
 BLOCK_MB = 128
 #: A server that has grown beyond this is replaced by a new one.
 LARGEST_MB = 2560
@@ -37,6 +40,7 @@ class Subject:
 
     def __init__(self, books):
         self._books = books
+        self._flavors = itertools.cycle(FLAVORS)
         self.server = None
 
     def prepare(self):
@@ -44,7 +48,8 @@ class Subject:
         if self.server is not None and self._is_worn():
             self.delete()
         if self.server is None:
-            self.server = cloud.create_server('x86_64', 'elastic', NAME)
+            self.server = cloud.create_server(
+                'x86_64', next(self._flavors), NAME)
             self.server.wait()
         self.server.wait_guest('first report', bool)
         if self.server.memory()['slots']['free'] < FREE_SLOTS:
