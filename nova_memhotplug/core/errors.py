@@ -259,6 +259,15 @@ class HypervisorRefused(MemoryHotplugError):
     tenant_msg = 'The hypervisor did not take the memory.'
 
 
+class LostDevice(MemoryHotplugError):
+    """QEMU has a device that libvirt does not know, and the guest keeps it."""
+
+    code = 'lost_device'
+    msg_fmt = ('The guest has memory that libvirt has lost sight of, since it '
+               'was cut short while it added it, and keeps it. Hard reboot '
+               'the server to be able to add memory again.')
+
+
 class GuestRefused(MemoryHotplugError):
     """The guest answers, but does not show the new memory."""
 

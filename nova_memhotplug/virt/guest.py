@@ -12,12 +12,15 @@
 
 """The memory of a running guest: read it, add to it, take back."""
 
+from collections.abc import Callable
 import contextlib
+import re
 
 from lxml import etree
 from nova.compute import power_state
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import host as libvirt_host
+from oslo_log import log as logging
 from oslo_utils import importutils
 import tenacity
 
@@ -27,9 +30,15 @@ from nova_memhotplug.core import planner
 from nova_memhotplug.models import registry
 from nova_memhotplug.virt import agent
 from nova_memhotplug.virt import config
+from nova_memhotplug.virt import monitor
 
 libvirt = importutils.try_import('libvirt')
 libvirt_qemu = importutils.try_import('libvirt_qemu')
+
+LOG = logging.getLogger(__name__)
+
+#: QEMU, hw/mem/pc-dimm.c, pc_dimm_get_free_slot().
+_SLOT_IS_BUSY = re.compile(r'slot \d+ is busy')
 
 #: Seconds that a guest has to let go of a device, as libvirt itself waits
 #: (src/qemu/qemu_hotplug.c, qemuDomainRemoveDeviceWaitTime), and between two
@@ -45,6 +54,19 @@ def _refusals():
         yield
     except libvirt.libvirtError as exc:
         raise errors.HypervisorRefused(reason=exc)
+
+
+def _wait_until_none(left: Callable[[], set[str]]) -> set[str]:
+    """Give a guest time to let go of devices.
+
+    :param left: says which it still has
+    :returns: what it has kept
+    """
+    return tenacity.Retrying(
+        stop=tenacity.stop_after_delay(DETACH_TIMEOUT),
+        wait=tenacity.wait_fixed(DETACH_INTERVAL),
+        retry=tenacity.retry_if_result(bool),
+        retry_error_callback=lambda state: state.outcome.result())(left)
 
 
 class GuestMemory:
@@ -101,7 +123,18 @@ class GuestMemory:
         :param change: what to attach or to update
         :raises HypervisorRefused: if libvirt or QEMU refuses; both have
             then undone what they did (facts-qemu-libvirt.md, section 3)
+        :raises LostDevice: if a device is in the way that libvirt has lost,
+            and the guest keeps it
         """
+        try:
+            self._apply(change)
+        except errors.HypervisorRefused as exc:
+            if not _SLOT_IS_BUSY.search(str(exc)):
+                raise
+            self._take_lost()
+            self._apply(change)
+
+    def _apply(self, change: planner.Change) -> None:
         with _refusals():
             if change.update:
                 self._guest._domain.updateDeviceFlags(
@@ -111,6 +144,23 @@ class GuestMemory:
                 self._guest.attach_device(
                     config.Verbatim(etree.fromstring(change.xml)),
                     persistent=True, live=True)
+
+    def _take_lost(self) -> None:
+        """Take away our devices that QEMU has and libvirt has lost."""
+        qemu = monitor.Monitor(
+            self._host._wrap_libvirt_proxy(libvirt_qemu), self._guest._domain)
+        with _refusals():
+            devices = qemu.our_devices()
+            lost = devices.keys() - self.aliases()
+            LOG.warning('libvirt has lost memory devices: %s',
+                        ', '.join(sorted(lost)) or 'none of ours')
+            for name in lost:
+                qemu.unplug(name)
+            kept = _wait_until_none(lambda: lost & qemu.our_devices().keys())
+            if kept or not lost:
+                raise errors.LostDevice()
+            for name in lost:
+                qemu.delete_backend(devices[name])
 
     def take_back(self, aliases: set[str]) -> None:
         """Ask the guest to let go of devices.
@@ -139,12 +189,7 @@ class GuestMemory:
 
         :returns: the aliases of the devices that it still has
         """
-        return tenacity.Retrying(
-            stop=tenacity.stop_after_delay(DETACH_TIMEOUT),
-            wait=tenacity.wait_fixed(DETACH_INTERVAL),
-            retry=tenacity.retry_if_result(bool),
-            retry_error_callback=lambda state: state.outcome.result())(
-                lambda: aliases & self.aliases())
+        return _wait_until_none(lambda: aliases & self.aliases())
 
     def forget_gone(self) -> None:
         """Take what the guest has let go of out of the persistent domain.

@@ -63,6 +63,10 @@ class Domain(fakelibvirt.Domain):
     #: What the guest agent answers, if not None: a callable that gets the
     #: domain and the decoded question.
     agent = None
+    #: The backends of devices that QEMU has and libvirt has lost, by the name
+    #: of the device; and whether the guest lets go of them.
+    lost = {}
+    lets_go = True
 
     def __init__(self, connection, xml, running=False, transient=False):
         super().__init__(connection, xml, running, transient)
@@ -148,6 +152,10 @@ class Domain(fakelibvirt.Domain):
     def _refuse(self, device):
         self._refuse_host_nodes(device.findtext('source/nodemask'))
         self._refuse_pages(device.findtext('source/pagesize'))
+        if self.lost:
+            raise libvirt_error(
+                1, "internal error: unable to execute QEMU command "
+                "'device_add': slot %d is busy" % len(self.live))
         alias = device.find('alias')
         if alias is not None and _find(self.live, alias.get('name')):
             raise libvirt_error(1, 'XML error: non unique alias detected: %s'
@@ -284,6 +292,27 @@ def _agent_command(domain, question, timeout, flags):
         {'return': domain.agent(domain, jsonutils.loads(question))})
 
 
+def _monitor_command(domain, question, flags):
+    """Answer as QEMU does; it knows what libvirt has lost, too."""
+    question = jsonutils.loads(question)
+    name = question.get('arguments', {}).get('id')
+    answer = {}
+    if question['execute'] == 'query-memory-devices':
+        known = {device.find('alias').get('name'): 'memory'
+                 for device in domain.live}
+        answer = [
+            {'type': 'dimm', 'data': {'id': one, 'memdev': '/objects/' + back}}
+            for one, back in (known | domain.lost).items()]
+    elif question['execute'] == 'device_del':
+        assert name in domain.lost, name
+        if domain.lets_go:
+            domain.deleted = domain.lost.pop(name)
+    elif name != domain.deleted:
+        return jsonutils.dumps(
+            {'error': {'desc': "object '%s' is in use" % name}})
+    return jsonutils.dumps({'return': answer})
+
+
 class MemoryLibvirtFixture(fixtures.Fixture):
     """Make Nova's fake libvirt fit for memory devices.
 
@@ -306,7 +335,8 @@ class MemoryLibvirtFixture(fixtures.Fixture):
                 'nova_memhotplug.virt.%s.libvirt' % module, fakelibvirt))
         self.useFixture(fixtures.MonkeyPatch(
             'nova_memhotplug.virt.guest.libvirt_qemu',
-            types.SimpleNamespace(qemuAgentCommand=_agent_command)))
+            types.SimpleNamespace(qemuAgentCommand=_agent_command,
+                                  qemuMonitorCommand=_monitor_command)))
 
 
 class ApiPasteFixture(fixtures.Fixture):

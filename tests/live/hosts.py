@@ -13,6 +13,7 @@
 
 """The sandbox as its operator sees it: commands on its hosts."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,33 @@ def attach(server, size_mb, node=1):
         device.flush()
         virsh(host_of(server), 'attach-device', server.id, device.name,
               '--live')
+
+
+def attach_unseen(server, size_mb, slot, node=1):
+    """Attach memory behind libvirt's back, as if it had been killed then.
+
+    The device has a name as this package's have.
+    """
+    name = 'ua-memhotplug-unseen'
+    ask_qemu(server, 'object-add', {
+        'qom-type': 'memory-backend-ram', 'id': 'mem' + name,
+        'size': size_mb << 20})
+    ask_qemu(server, 'device_add', {
+        'driver': 'pc-dimm', 'id': name, 'memdev': 'mem' + name,
+        'slot': slot, 'node': node})
+
+
+def ask_qemu(server, command, arguments=None):
+    """Ask the QEMU of a server, and return its answer."""
+    question = {'execute': command}
+    if arguments:
+        question['arguments'] = arguments
+    answer = json.loads(virsh(
+        host_of(server), 'qemu-monitor-command', server.id,
+        json.dumps(question)))
+    if 'error' in answer:
+        raise AssertionError('%s: %s' % (command, answer['error']))
+    return answer['return']
 
 
 def run(command, *arguments):

@@ -1,0 +1,67 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Devices that QEMU has and libvirt has lost."""
+
+import fixtures
+
+from nova_memhotplug.core import errors
+from nova_memhotplug.virt import guest as guest_memory
+from tests.functional import base
+
+LOST = {'ua-memhotplug-lost': 'memua-memhotplug-lost'}
+
+
+class TestLostDevices(base.MemoryTestBase):
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MockPatchObject(
+            guest_memory, 'DETACH_TIMEOUT', 0.5))
+
+    def boot_with_lost(self, **attributes):
+        """Boot a server that has grown, and lose a device of it."""
+        server = self.boot_elastic()
+        self.grow(server, 640)
+        domain = self.fake_domain(server)
+        domain.lost = dict(LOST)
+        for name, value in attributes.items():
+            setattr(domain, name, value)
+        return server, domain
+
+    def test_taken_away(self):
+        server, domain = self.boot_with_lost()
+        self.grow(server, 1024)
+        self.assertEqual({}, domain.lost)
+        self.assertEqual(
+            [128, 384], [dev.size_mb for dev in self.guest(server).devices])
+        self.assert_books(server, 1024)
+
+    def test_guest_keeps_it(self):
+        server, domain = self.boot_with_lost(lets_go=False)
+        self.grow(server, 1024)
+        self.assert_details(server, str(errors.LostDevice()))
+        self.assertEqual(LOST, domain.lost)
+        self.assert_books(server, 640)
+        # As the sentence says.
+        self._reboot_server(server, hard=True)
+        self.grow(server, 1024)
+        self.assert_books(server, 1024)
+
+    def test_somebody_elses(self):
+        """Only our own devices are taken away."""
+        server, domain = self.boot_with_lost()
+        domain.lost = {'dimm7': 'memdimm7'}
+        self.grow(server, 1024)
+        self.assert_details(server, str(errors.LostDevice()))
+        self.assertEqual({'dimm7': 'memdimm7'}, domain.lost)
+        self.assert_books(server, 640)
