@@ -60,7 +60,7 @@ class NumaTest(audit.AuditMixin, refusals.RefusalMixin, base.LiveTest):
         return self.flavor(
             'live-numa-%s-%d' % (binding, ram), ram,
             memhotplug__max_memory_mb=str(MAX_MB), memhotplug__slots='8',
-            **BINDINGS[binding], **extra_specs)
+            **BINDINGS[binding] | extra_specs)
 
     def boot_bound(self, binding, **extra_specs):
         """Boot a server that is bound to its host."""
@@ -205,10 +205,7 @@ class ExplicitCellsTest(NumaTest):
 
     def larger(self):
         """Describe the resize to a flavor whose cell has 1024 MiB."""
-        name = self.flavor(
-            'live-numa-cells-larger', 1024,
-            memhotplug__max_memory_mb=str(MAX_MB), memhotplug__slots='8',
-            **BINDINGS['cells'] | {'hw__numa_mem.0': '1024'})
+        name = self.bound_flavor('cells', 1024, **{'hw__numa_mem.0': '1024'})
         flavor = cloud.connect('admin').compute.find_flavor(name)
         return {'resize': {'flavorRef': flavor.id}}
 
