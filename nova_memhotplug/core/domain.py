@@ -197,7 +197,8 @@ def read(
     :raises UnreadableDomain: if something needed is missing
     """
     root = parse(xml)
-    cells = _cells(root, _host_nodes(root), _pages(root))
+    pages = _pages(root)
+    cells = _cells(root, _host_nodes(root), pages)
     devices = _devices(root, readers or {})
     maximum = root.find('maxMemory')
     return GuestMemory(
@@ -208,7 +209,7 @@ def read(
         slots=0 if maximum is None else int(maximum.get('slots', 0)),
         cells=cells,
         devices=devices,
-        page_kib=max(_pages(root).values(), default=0),
+        page_kib=max(pages.values(), default=0),
         has_agent=_has_agent(root))
 
 
