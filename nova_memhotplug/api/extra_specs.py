@@ -20,7 +20,7 @@ what two of them say together is checked when a server boots.
 
 from nova.api.validation.extra_specs import base
 
-from nova_memhotplug.core import spec
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.models import registry
 
 
@@ -34,7 +34,7 @@ def register():
 
 def _max_memory_mb():
     return base.ExtraSpecValidator(
-        name=spec.MAX_MEMORY_MB,
+        name=memory_spec.MAX_MEMORY_MB,
         description=(
             'The most RAM a server may have, in MiB. Its presence lets the '
             'server grow while it runs. Must be above the RAM of the '
@@ -44,15 +44,16 @@ def _max_memory_mb():
 
 def _slots():
     return base.ExtraSpecValidator(
-        name=spec.SLOTS,
+        name=memory_spec.SLOTS,
         description='How often a server can grow between two cold starts.',
-        value={'type': int, 'min': spec.MIN_SLOTS, 'max': spec.MAX_SLOTS,
+        value={'type': int, 'min': memory_spec.MIN_SLOTS,
+               'max': memory_spec.MAX_SLOTS,
                'description': 'A number of memory slots'})
 
 
 def _zero_node():
     return base.ExtraSpecValidator(
-        name=spec.ZERO_NODE,
+        name=memory_spec.ZERO_NODE,
         description=(
             'Whether to reserve an empty NUMA node for growth (true) or to '
             'plug memory into the last existing one (false). The default is '
@@ -62,7 +63,7 @@ def _zero_node():
 
 def _model():
     return base.ExtraSpecValidator(
-        name=spec.MODEL,
+        name=memory_spec.MODEL,
         description='The memory model with which a server grows.',
         value={'type': str, 'enum': sorted(registry.models()),
                'description': 'The name of an installed memory model'})

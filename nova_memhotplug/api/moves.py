@@ -26,9 +26,9 @@ from oslo_serialization import jsonutils
 import webob.exc
 
 from nova_memhotplug.api import authorization
-from nova_memhotplug.compute import api as compute_api
-from nova_memhotplug.compute import request_spec
-from nova_memhotplug.compute import settle
+from nova_memhotplug.api import request_spec
+from nova_memhotplug.api import resize
+from nova_memhotplug.api import settle
 from nova_memhotplug.core import errors
 
 _ACTION_PATH = re.compile(
@@ -52,7 +52,7 @@ class MovePreparer:
 
     def __init__(self):
         self._nova_api = nova_compute_api.API()
-        self._api = compute_api.API()
+        self._api = resize.API()
 
     def prepare(self, environ) -> None:
         """Bring the books up to date if a request moves a server.

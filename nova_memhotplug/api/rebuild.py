@@ -23,10 +23,10 @@ from oslo_serialization import jsonutils
 import webob.exc
 
 from nova_memhotplug.api import moves
-from nova_memhotplug.compute import compositions as compute_compositions
+from nova_memhotplug.common import exclusions
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec
+from nova_memhotplug.core import memory_spec
 
 
 class RebuildGuard:
@@ -60,11 +60,11 @@ class RebuildGuard:
         """Say what the server would have; None if it cannot grow anyway."""
         instance = self._compute_api.get(
             context, server_id, expected_attrs=['flavor'])
-        if spec.MAX_MEMORY_MB not in instance.flavor.extra_specs:
+        if memory_spec.MAX_MEMORY_MB not in instance.flavor.extra_specs:
             return None
         image_meta = objects.ImageMeta.from_image_ref(
             context, self._compute_api.image_api, image_id)
-        return compute_compositions.request_of(
+        return exclusions.request_of(
             instance.flavor, image_meta,
             _declared_arch(image_meta) or _host_arch(context, instance))
 

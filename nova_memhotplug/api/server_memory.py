@@ -20,9 +20,9 @@ from nova import exception
 import webob.exc
 
 from nova_memhotplug.api import authorization
+from nova_memhotplug.api import resize
 from nova_memhotplug.api.schemas import server_memory as schema
 from nova_memhotplug.api import views
-from nova_memhotplug.compute import api as compute_api
 from nova_memhotplug.core import errors
 from nova_memhotplug.policies import server_memory as policies
 
@@ -44,7 +44,7 @@ class ServerMemoryController(wsgi.Controller):
     def __init__(self):
         super().__init__()
         self._nova_api = nova_compute_api.API()
-        self._api = compute_api.API()
+        self._api = resize.API()
 
     @wsgi.expected_errors((400, 403, 404, 409, 503))
     @validation.query_schema(schema.show_query)
@@ -89,7 +89,7 @@ class ServerMemoryController(wsgi.Controller):
 
 
 class _http_errors:
-    """Turn the errors of ``compute.api`` into answers with a status."""
+    """Turn the errors of ``api.resize`` into answers with a status."""
 
     def __init__(self, server_id):
         self._server_id = server_id
@@ -98,7 +98,7 @@ class _http_errors:
         return self
 
     def __exit__(self, exc_type, exc, traceback):
-        if isinstance(exc, compute_api.PlanRefused):
+        if isinstance(exc, resize.PlanRefused):
             self._refuse(exc)
         # A locked instance is one in an invalid state, too, but has a
         # sentence of its own.

@@ -16,7 +16,7 @@
 def show(document):
     """Wrap the description of a server's memory.
 
-    :param document: what ``compute.api.API.get_memory`` returned
+    :param document: what ``api.resize.API.get_memory`` returned
     :returns: the body of the answer
     """
     return {'memory': document}
@@ -25,7 +25,7 @@ def show(document):
 def resized(document):
     """Say what a resize has started, or that nothing had to be done.
 
-    :param document: what ``compute.api.API.resize_memory`` returned
+    :param document: what ``api.resize.API.resize_memory`` returned
     :returns: the body of the answer
     """
     plan = document['plan']

@@ -23,14 +23,15 @@ from nova import objects
 from nova import servicegroup
 import oslo_messaging as messaging
 
+from nova_memhotplug.api import request_spec
 from nova_memhotplug.cmd import audit
+from nova_memhotplug.common import nodes
+from nova_memhotplug.common import rpcapi
+from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
-from nova_memhotplug.compute import numa
-from nova_memhotplug.compute import reconcile
-from nova_memhotplug.compute import request_spec
-from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import observations
 
 #: Servers that are read from a cell at once.
 PAGE = 500
@@ -52,7 +53,7 @@ class Server:
     def is_settled(self) -> bool:
         """Whether nothing goes on for which Nova has books in transit."""
         return (self.instance.task_state is None and
-                self.instance.vm_state in reconcile.SETTLED)
+                self.instance.vm_state in states.SETTLED)
 
 
 class Census:
@@ -85,7 +86,7 @@ class Census:
                 sort_keys=['uuid'], sort_dirs=['asc'], limit=PAGE,
                 marker=marker, expected_attrs=['flavor'])
             for instance in page:
-                if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
+                if memory_spec.MAX_MEMORY_MB in instance.flavor.extra_specs:
                     yield Server(context, instance)
             if len(page) < PAGE:
                 return
@@ -162,15 +163,17 @@ class Census:
 
     @staticmethod
     def _cells_mb(context, instance) -> int | None:
-        topology = numa.topology_of(context, instance)
-        return None if topology is None else sum(numa.cells_mb(topology))
+        topology = nodes.topology_of(context, instance)
+        return None if topology is None else sum(nodes.cells_mb(topology))
 
     def _guest_mb(self, context, instance) -> int | None:
         if (instance.vm_state not in _HAS_LIVE_DOMAIN or
                 not self.is_up(context, instance)):
             return None
-        return _ask(instance, self._hosts.get_memory, context,
-                    instance)['current_mb']
+        seen = _ask(
+            instance, self._hosts.observe_memory, context, instance)
+        return None if seen is None else observations.from_document(
+            seen).guest.present_mb
 
 
 def _ask(instance, method, *arguments):

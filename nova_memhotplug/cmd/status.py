@@ -28,7 +28,7 @@ from oslo_utils import importutils
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.conf import memhotplug
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import strategies
 from nova_memhotplug.virt import probe
 
 libvirt = importutils.try_import('libvirt')

@@ -21,11 +21,11 @@ import os_resource_classes as orc
 from oslo_log import log as logging
 from oslo_utils import excutils
 
+from nova_memhotplug.common import nodes
+from nova_memhotplug.common import placement
 from nova_memhotplug.compute import notes
-from nova_memhotplug.compute import numa
-from nova_memhotplug.compute import placement
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import numa as core_numa
+from nova_memhotplug.core import numa
 
 LOG = logging.getLogger(__name__)
 
@@ -101,14 +101,14 @@ class Books:
         def locked():
             if instance.numa_topology is None:
                 return
-            numa.check_cells(instance.numa_topology, cells_mb)
+            nodes.check_cells(instance.numa_topology, cells_mb)
             if not self._tracker.disabled(instance.node):
-                numa.check_room(
+                nodes.check_room(
                     self._tracker.compute_nodes[instance.node],
                     instance.numa_topology, cells_mb)
             before = self._usage(instance)
             _save(instance, _Record.of(instance)._replace(
-                numa_topology=numa.resized(
+                numa_topology=nodes.resized(
                     instance.numa_topology, cells_mb)))
             self._track(context, instance, before)
 
@@ -136,9 +136,9 @@ class Books:
         new.memory_mb = total_mb
         topology = instance.numa_topology
         if topology is not None:
-            numa.check_cells(topology, cells_mb)
-            topology = numa.resized(topology, cells_mb)
-            new.extra_specs = core_numa.with_cells(
+            nodes.check_cells(topology, cells_mb)
+            topology = nodes.resized(topology, cells_mb)
+            new.extra_specs = numa.with_cells(
                 new.extra_specs, cells_mb)
         record = _Record(new, total_mb, new.id, topology)
         note = self._take_note and self._take_note(instance)

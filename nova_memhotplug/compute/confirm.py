@@ -30,7 +30,7 @@ POLL_INTERVAL = 0.5
 def confirm(memory, before: set[str], instance) -> bool:
     """Look inside the guest for memory that was just attached.
 
-    :param memory: a ``virt.guest.GuestMemory``
+    :param memory: a ``virt.guest.LiveGuest``
     :param before: aliases of the devices that it had before
     :param instance: the instance, for the log
     :returns: True if the guest uses the new memory; False if that is not

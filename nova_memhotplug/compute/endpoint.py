@@ -27,14 +27,14 @@ from nova import utils
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
-from nova_memhotplug.compute import history
+from nova_memhotplug.common import history
+from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import observe
 from nova_memhotplug.compute import pause_points
 from nova_memhotplug.compute import resize
-from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import report
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import observations
+from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class MemHotplugEndpoint:
     """The endpoint beside Nova's own compute manager.
 
     :param manager: the ``nova.compute.manager.ComputeManager``
+    :param guests: the ``virt.guest.Guests`` of the host
     :param books: the ``Books`` of the host
     :param reconciler: the ``Reconciler`` of the host
     """
@@ -68,52 +69,55 @@ class MemHotplugEndpoint:
     target = messaging.Target(
         namespace=rpcapi.NAMESPACE, version=rpcapi.VERSION)
 
-    def __init__(self, manager, books, reconciler):
+    def __init__(self, manager, guests, books, reconciler):
         self.host = manager.host
         self._manager = manager
+        self._guests = guests
         self._books = books
         self._reconciler = reconciler
 
     @compute_manager.wrap_exception()
-    def get_memory(self, context, instance, memory_mb=None):
-        """Describe the memory of a running server, and plan.
+    def observe_memory(self, context, instance, ask_guest=False):
+        """Say what is known of the guest of a server.
 
         :param instance: a ``nova.objects.Instance``
-        :param memory_mb: a wanted total to plan for, in MiB; None for none
-        :returns: a document as ``core.report`` makes it, with ``plan`` in it
-            if a total was given
-        :raises nova.exception.InvalidInput: if its flavor cannot be read
+        :param ask_guest: whether to ask the guest's agent, too
+        :returns: the document of ``core.observations``; None if the guest
+            does not run
         :raises nova.exception.InternalError: if its domain cannot be read
         """
-        driver = self._manager.driver
         try:
-            seen = observe.observe(driver, instance)
-            grow = observe.grow_of(seen.spec)
-        except errors.GuestOff as exc:
-            document = report.stopped(
-                driver.memory_spec(instance.flavor),
-                instance.flavor.memory_mb)
-            document['reasons'].append(report.reason(exc))
-            return document
-        except errors.UnknownModel as exc:
-            raise exception.InvalidInput(reason=str(exc))
+            return observations.to_document(observe.observe(
+                self._guests, instance, ask_guest))
+        except errors.GuestOff:
+            return None
         except errors.MemoryHotplugError as exc:
             raise exception.InternalError(str(exc))
-        document = report.running(seen, grow)
-        if memory_mb is not None:
-            document['plan'] = report.plan(seen, memory_mb, grow)
-        return document
+
+    @compute_manager.wrap_exception()
+    def get_totals(self, context, uuids):
+        """Say what the guests of this host have.
+
+        :param uuids: UUIDs of the servers that are asked for
+        :returns: RAM of each of those that run, in MiB, by the server's
+            UUID; None for a guest that cannot be read
+        :raises nova.exception.InternalError: if libvirt does not list them
+        """
+        try:
+            return self._guests.totals(uuids)
+        except errors.MemoryHotplugError as exc:
+            raise exception.InternalError(str(exc))
 
     @compute_manager.wrap_exception()
     def get_launch(self, context, instance):
         """Say how the guest of a server was started.
 
         :param instance: a ``nova.objects.Instance``
-        :returns: the document of ``core.strategy.Launch``
+        :returns: the document of ``core.strategies.Launch``
         :raises nova.exception.InternalError: if its domain cannot be read
         """
         try:
-            guest = self._manager.driver.guest_memory(instance).read()
+            guest = self._guests.of(instance).read()
             return strategies.Launch.of(
                 guest, registry.models()).document()
         except errors.MemoryHotplugError as exc:
@@ -138,7 +142,7 @@ class MemHotplugEndpoint:
         def locked():
             self._check_still_wanted(instance)
             resize.MemoryResize(
-                context.elevated(), instance, self._manager.driver,
+                context.elevated(), instance, self._guests,
                 self._books, self._reconciler).run(memory_mb, flavor)
             instance.task_state = None
             instance.save(expected_task_state=task_states.RESIZE_PREP)

@@ -24,7 +24,7 @@ from nova import objects
 from nova import utils
 from oslo_log import log as logging
 
-from nova_memhotplug.compute import history
+from nova_memhotplug.common import history
 
 CONF = nova_conf.CONF
 LOG = logging.getLogger(__name__)

@@ -13,92 +13,59 @@
 
 from nova.compute import vm_states
 from nova import context as nova_context
-from nova import exception
 from nova import objects
 from oslo_log import log as logging
 
 from nova_memhotplug.compute import observe
-from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import notes
-from nova_memhotplug.core import spec as spec_mod
 
 LOG = logging.getLogger(__name__)
 
-#: Where a host says in Nova's record of it (``ComputeNode.stats``) that it
-#: runs this extension, and in which version.
-STAT = 'memhotplug'
 
-
-def sign(resources) -> None:
-    """Say that this host keeps the notes of its servers up to date.
-
-    Nova's resource tracker drops what was said before whenever it asks the
-    driver, so a host that goes back to Nova's own driver says it no more.
-
-    :param resources: what ``get_available_resource`` of a driver returns;
-        changed
-    """
-    resources.setdefault('stats', {})[STAT] = rpcapi.VERSION
-
-
-def is_kept(context, instance) -> bool:
-    """Tell whether the host of a server keeps its note up to date.
-
-    :param context: the request context, of the server's cell
-    :param instance: a ``nova.objects.Instance``, with a host
-    """
-    try:
-        node = objects.ComputeNode.get_by_host_and_nodename(
-            context, instance.host, instance.node)
-    except exception.ComputeHostNotFound:
-        return False
-    return node.obj_attr_is_set('stats') and STAT in node.stats
-
-
-def catch_up(driver, host) -> None:
+def catch_up(guests, host) -> None:
     """Renew the notes of guests that are not as their notes say.
 
     Before this service started, another driver may have started them.
 
-    :param driver: the ``MemHotplugLibvirtDriver``
+    :param guests: the ``virt.guest.Guests`` of this host
     :param host: the name of the host
     """
     context = nova_context.get_admin_context()
     for instance in objects.InstanceList.get_by_host(
             context, host, expected_attrs=['flavor', 'system_metadata']):
-        if (spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs and
+        if (memory_spec.MAX_MEMORY_MB in instance.flavor.extra_specs and
                 instance.vm_state in (vm_states.ACTIVE, vm_states.PAUSED)):
-            _catch_up(context, driver, instance)
+            _catch_up(context, guests, instance)
 
 
-def _catch_up(context, driver, instance):
+def _catch_up(context, guests, instance):
     text = instance.system_metadata.get(notes.KEY)
     if text is None:
         return
     # One of another version cannot be read.
     said = notes.read(text)
-    seen = notes.read(take(driver, instance, ask_agent=False))
+    seen = notes.read(take(guests, instance, ask_agent=False))
     # The step may be what an agent has said that is not asked now.
     if said is None or seen is None or seen.guest != said.guest:
-        renew(context, driver, instance)
+        renew(context, guests, instance)
 
 
-def take(driver, instance, ask_agent=True) -> str | None:
+def take(guests, instance, ask_agent=True) -> str | None:
     """Make a note of what a guest has.
 
     Without one, plans ask the host. So whatever goes wrong here must not
     undo what it is a note of.
 
-    :param driver: the ``MemHotplugLibvirtDriver``
+    :param guests: the ``virt.guest.Guests`` of this host
     :param instance: a ``nova.objects.Instance``
     :param ask_agent: whether to ask the guest, too, if it has an agent
     :returns: the note; None if none can be made
     """
     try:
-        seen = observe.observe(driver, instance, ask_agent)
-        return notes.write(notes.Note(
-            guest=seen.guest, step_mb=seen.step_mb, strategy=seen.strategy))
+        seen = observe.observe(guests, instance, ask_agent)
+        return notes.write(seen)
     except errors.GuestOff:
         return None
     except Exception:
@@ -132,17 +99,17 @@ def put(context, instance, note: str | None) -> dict[str, str]:
     return before
 
 
-def renew(context, driver, instance) -> None:
+def renew(context, guests, instance) -> None:
     """Make a note of a guest that was just started.
 
     Nova saves the instance once more when the guest is up, but not where it
     starts guests again after a reboot of the host.
 
     :param context: a request context
-    :param driver: the ``MemHotplugLibvirtDriver``
+    :param guests: the ``virt.guest.Guests`` of this host
     :param instance: a ``nova.objects.Instance``; saved
     """
-    note = take(driver, instance, ask_agent=False)
+    note = take(guests, instance, ask_agent=False)
     try:
         put(context, instance, note)
         instance.save()

@@ -15,21 +15,20 @@
 from nova import conf as nova_conf
 from oslo_concurrency import lockutils
 
-from nova_memhotplug.compute import compositions
-from nova_memhotplug.core import blocks as blocks_mod
+from nova_memhotplug.common import exclusions
+from nova_memhotplug.common import states
+from nova_memhotplug.core import block_size
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import planner
-from nova_memhotplug.core import report
-from nova_memhotplug.core import spec as spec_mod
-from nova_memhotplug.models import registry
+from nova_memhotplug.core import observations
+from nova_memhotplug.core import strategies
 
 CONF = nova_conf.CONF
 
 
-def observe(driver, instance, ask_agent=True) -> report.Observation:
+def observe(guests, instance, ask_agent=True) -> observations.Observation:
     """Look at a running server.
 
-    :param driver: the ``MemHotplugLibvirtDriver``
+    :param guests: the ``virt.guest.Guests`` of this host
     :param instance: a ``nova.objects.Instance``
     :param ask_agent: whether to ask the guest, too, if it has an agent
     :returns: what is known of it
@@ -38,24 +37,31 @@ def observe(driver, instance, ask_agent=True) -> report.Observation:
     :raises UnreadableDomain: if its domain cannot be read
     :raises HypervisorRefused: if libvirt does not tell
     """
-    memory = driver.guest_memory(instance)
+    memory = guests.of(instance)
     if not memory.is_running():
         raise errors.GuestOff()
     guest = memory.read()
     blocks = None
     if ask_agent and guest.has_agent and not memory.is_paused():
         blocks = _ask_agent(memory, instance)
-    spec = driver.memory_spec(instance.flavor)
-    return report.Observation(
+    is_elastic = states.is_elastic(instance.flavor)
+    return observations.Observation(
         guest=guest,
-        spec=spec,
-        books_mb=instance.flavor.memory_mb,
         step_mb=_step_mb(guest, blocks),
-        strategy=report.strategy_of(
-            guest, spec, CONF.memhotplug.shim_directory),
-        blocks=blocks,
-        excluded=spec and compositions.excluded(
+        strategy=strategies.of(
+            guest, is_elastic, CONF.memhotplug.shim_directory),
+        heard_mb=blocks.block_mb if blocks else 0,
+        answer=blocks and _answer(guest, blocks),
+        is_silent=ask_agent and blocks is None,
+        excluded=not is_elastic and None or exclusions.excluded(
             instance, guest.arch, CONF.libvirt.cpu_model_extra_flags))
+
+
+def _answer(guest, blocks) -> observations.Answer:
+    return observations.Answer(
+        block_mb=blocks.block_mb, online_mb=blocks.online_mb,
+        has_all=blocks.has_online(
+            [dev for dev in guest.devices if dev.is_ram]))
 
 
 def _ask_agent(memory, instance):
@@ -72,18 +78,8 @@ def _ask_agent(memory, instance):
         return None
 
 
-def grow_of(spec: spec_mod.MemorySpec | None) -> planner.Grow:
-    """Get the way in which a server grows.
-
-    :param spec: what its flavor says; None without a ceiling
-    :returns: the memory model's ``grow``
-    :raises UnknownModel: if the flavor's model is not installed here
-    """
-    return registry.get(spec.model if spec else spec_mod.DEFAULT_MODEL).grow
-
-
 def _step_mb(guest, blocks) -> int:
-    return blocks_mod.step_mb(
+    return block_size.step_mb(
         guest.arch, guest.boot_mb,
         aarch64_block_mb=CONF.memhotplug.aarch64_memory_block_mb,
         page_kib=guest.page_kib,

@@ -19,7 +19,6 @@ is in its live domain; a server without one starts with what its flavor says.
 import dataclasses
 
 from nova.compute import utils as compute_utils
-from nova.compute import vm_states
 from nova import conf as nova_conf
 from nova import context as nova_context
 from nova import exception
@@ -27,8 +26,9 @@ from nova import objects
 from nova import utils
 from oslo_log import log as logging
 
+from nova_memhotplug.common import nodes
+from nova_memhotplug.common import states
 from nova_memhotplug.compute import lost
-from nova_memhotplug.compute import numa
 from nova_memhotplug.core import accounting
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
@@ -39,12 +39,6 @@ LOG = logging.getLogger(__name__)
 #: Names of the instance action and of its event.
 RECONCILE_MEMORY = 'reconcileMemory'
 EVENT = 'compute_reconcile_memory'
-
-#: States in which nothing but this package changes a server's memory. In
-#: others (being resized, migrated, built, deleted) Nova itself keeps the
-#: books in transit.
-SETTLED = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.STOPPED,
-           vm_states.RESCUED)
 
 #: How often a server is looked at again: a guest may let go of a device some
 #: time after it was asked to.
@@ -84,13 +78,13 @@ class Reconciler:
     """Compares the servers of a host with the books.
 
     :param host: name of the host
-    :param driver: the ``MemHotplugLibvirtDriver``
+    :param guests: the ``virt.guest.Guests`` of the host
     :param books: where Nova accounts for its servers
     """
 
-    def __init__(self, host, driver, books):
+    def __init__(self, host, guests, books):
         self._host = host
-        self._driver = driver
+        self._guests = guests
         self._books = books
         # How often servers still need a look, by UUID; None for all of the
         # host, at service start.
@@ -173,22 +167,20 @@ class Reconciler:
             self.remember(instance)
 
     def _is_ours(self, instance, task_state) -> bool:
-        return (instance.vm_state in SETTLED and
-                instance.task_state == task_state and
-                instance.host == self._host and
-                self._driver.memory_spec(instance.flavor) is not None)
+        return (states.is_settled(instance, task_state) and
+                instance.host == self._host)
 
     def _drift(self, context, instance) -> Drift:
         guest = self._guest(instance)
         # Without a guest, it starts with what the flavor says.
         present_mb = guest.present_mb if guest else instance.flavor.memory_mb
-        cells_mb = numa.cells_mb(instance.numa_topology)
+        cells_mb = nodes.cells_mb(instance.numa_topology)
         if not cells_mb:
             present_cells_mb = cells_mb
         elif guest:
             present_cells_mb = guest.own_cells_mb
         else:
-            present_cells_mb = numa.settled_cells_mb(instance)
+            present_cells_mb = nodes.settled_cells_mb(instance)
         return Drift(
             books_mb=instance.flavor.memory_mb,
             instance_mb=instance.memory_mb,
@@ -205,7 +197,7 @@ class Reconciler:
         :raises ForeignDevices: if it has memory that must not be adopted
         """
         try:
-            memory = self._driver.guest_memory(instance)
+            memory = self._guests.of(instance)
         except exception.InstanceNotFound:
             return None
         if not memory.is_running():

@@ -21,8 +21,9 @@ from nova.compute import task_states
 from nova import exception
 from oslo_log import log as logging
 
+from nova_memhotplug.common import history
+from nova_memhotplug.common import specs
 from nova_memhotplug.compute import confirm
-from nova_memhotplug.compute import history
 from nova_memhotplug.compute import observe
 from nova_memhotplug.compute import pause_points
 from nova_memhotplug.core import errors
@@ -36,18 +37,18 @@ class MemoryResize:
 
     :param context: an admin's request context
     :param instance: a ``nova.objects.Instance``, locked by the caller
-    :param driver: the ``MemHotplugLibvirtDriver``
+    :param guests: the ``virt.guest.Guests`` of the host
     :param books: the ``Books`` of the host
     :param reconciler: the ``Reconciler`` of the host
     """
 
-    def __init__(self, context, instance, driver, books, reconciler):
+    def __init__(self, context, instance, guests, books, reconciler):
         self._context = context
         self._instance = instance
         self._books = books
-        self._driver = driver
+        self._guests = guests
         self._reconciler = reconciler
-        self._memory = driver.guest_memory(instance)
+        self._memory = guests.of(instance)
 
     def run(self, wanted_mb: int, flavor=None) -> None:
         """Do it.
@@ -101,10 +102,11 @@ class MemoryResize:
             raise errors.GuestOff()
 
     def _plan(self, wanted_mb: int) -> planner.Plan:
-        seen = observe.observe(self._driver, self._instance)
+        seen = observe.observe(self._guests, self._instance)
+        spec = specs.spec_of(self._instance.flavor)
         plan = planner.plan(
-            seen.guest, seen.spec, wanted_mb, seen.step_mb,
-            observe.grow_of(seen.spec))
+            seen.guest, spec, wanted_mb, seen.step_mb,
+            specs.grow_of(spec))
         if plan.changes and seen.excluded:
             raise seen.excluded
         return plan

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 
-from nova_memhotplug.core import blocks
+from nova_memhotplug.core import block_size
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import memory_spec
 
 WORKS = 'works'
 REFUSED = 'refused'
@@ -105,12 +105,12 @@ def _asks_for_pmem(request: Request) -> bool:
 
 
 def _asks_for_encryption(request: Request) -> bool:
-    return (spec_mod.is_true(request.extra_specs.get(MEM_ENCRYPTION)) or
-            spec_mod.is_true(request.image.get(IMAGE_MEM_ENCRYPTION)))
+    return (memory_spec.is_true(request.extra_specs.get(MEM_ENCRYPTION)) or
+            memory_spec.is_true(request.image.get(IMAGE_MEM_ENCRYPTION)))
 
 
 def _asks_for_realtime(request: Request) -> bool:
-    return spec_mod.is_true(request.extra_specs.get(CPU_REALTIME))
+    return memory_spec.is_true(request.extra_specs.get(CPU_REALTIME))
 
 
 def _is_32_bit(request: Request) -> bool:
@@ -119,7 +119,7 @@ def _is_32_bit(request: Request) -> bool:
 
 def _lacks_uefi(request: Request) -> bool:
     # Nova takes UEFI for aarch64 where the image does not say.
-    return (request.arch == blocks.AARCH64 and
+    return (request.arch == block_size.AARCH64 and
             request.image.get(IMAGE_FIRMWARE) == BIOS)
 
 
@@ -129,7 +129,7 @@ def _has_image_cells(request: Request) -> bool:
 
 
 def _has_mte(request: Request) -> bool:
-    return request.arch == blocks.AARCH64 and MTE in request.cpu_features
+    return request.arch == block_size.AARCH64 and MTE in request.cpu_features
 
 
 _SHARED = (
@@ -231,8 +231,8 @@ def check(request: Request) -> None:
 
 
 def adapt(
-    spec: spec_mod.MemorySpec, request: Request,
-) -> spec_mod.MemorySpec:
+    spec: memory_spec.MemorySpec, request: Request,
+) -> memory_spec.MemorySpec:
     """Adapt what a flavor says to what is asked for with it.
 
     An empty node is of no use to Windows (design, section 2), so it gets one
@@ -243,6 +243,6 @@ def adapt(
     :returns: the spec for this server
     """
     if (request.image.get(IMAGE_OS_TYPE) == WINDOWS and
-            spec_mod.ZERO_NODE not in request.extra_specs):
+            memory_spec.ZERO_NODE not in request.extra_specs):
         return dataclasses.replace(spec, zero_node=False)
     return spec

@@ -141,7 +141,7 @@ class GuestMemory:
         """
         sizes_kib = [cell.memory_kib for cell in self.own_cells]
         if self.reserved_cell:
-            # core.layout takes it out of the first one.
+            # core.layouts takes it out of the first one.
             sizes_kib[0] += self.reserved_cell.memory_kib
         for dev in self.devices:
             if dev.is_ram and sizes_kib:

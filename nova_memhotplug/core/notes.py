@@ -19,15 +19,15 @@ counts as none.
 
 from collections.abc import Iterable
 from collections.abc import Iterator
-import dataclasses
 import json
 import re
 import typing as ty
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import strategies
 from nova_memhotplug.core import units
 
 #: Where it is in the server's system metadata.
@@ -36,11 +36,11 @@ KEY = 'memhotplug_guest'
 #: InstanceSystemMetadata).
 MAX_LENGTH = 255
 #: Raised with every change of the fields or of what they mean.
-VERSION = 2
+VERSION = 3
 
 _FIELDS = frozenset((
     'v', 'arch', 'boot', 'max', 'slots', 'cells', 'zero', 'page', 'step',
-    'how', 'dev'))
+    'how', 'ga', 'dev'))
 _NAME = re.compile(r'[A-Za-z0-9_.-]+\Z')
 #: Larger than any size in MiB or KiB, node or slot there can be.
 _MAX_NUMBER = 2 ** 53
@@ -50,35 +50,16 @@ _MAX_SLOTS = 256
 _MAX_CELLS = 128
 
 
-@dataclasses.dataclass(frozen=True)
-class Note:
-    """What a plan has to know of a guest.
+def write(seen: observations.Observation) -> str | None:
+    """Write down what a plan has to know of a guest.
 
-    :param guest: what the guest has; when read back, without what no plan
-        looks at: emulator, agent, the aliases and addresses of devices, how
-        the boot memory is divided among cells, and where all of it is on the
-        host
-    :param step_mb: in what steps a node of it can take memory, in MiB; 0 if
-        it cannot
-    :param strategy: how its reserved cell was made; None without room for
-        growth
-    """
-
-    guest: domain.GuestMemory
-    step_mb: int
-    strategy: str | None
-
-
-def write(note: Note) -> str | None:
-    """Write a note down.
-
-    :param note: the note
+    :param seen: what is known of it
     :returns: the text; None if it has no room for all of the guest's
         devices, or the address of one of them matters to a plan
     """
-    guest = note.guest
-    if note.step_mb and any(
-            planner.misaligned_devices(guest, note.step_mb)):
+    guest = seen.guest
+    if seen.step_mb and any(
+            planner.misaligned_devices(guest, seen.step_mb)):
         return None
     text = json.dumps({
         'v': VERSION,
@@ -89,18 +70,28 @@ def write(note: Note) -> str | None:
         'cells': len(guest.own_cells),
         'zero': int(guest.reserved_cell is not None),
         'page': guest.page_kib,
-        'step': note.step_mb,
-        'how': note.strategy,
+        'step': seen.step_mb,
+        'how': seen.strategy,
+        'ga': _agent(seen),
         'dev': _runs(guest.devices),
     }, separators=(',', ':'))
     return text if len(text) <= MAX_LENGTH else None
 
 
-def read(text: str | None) -> Note | None:
+def _agent(seen: observations.Observation) -> int | None:
+    """Sum up the agent: none, never heard (0), or the block it named."""
+    return seen.heard_mb if seen.guest.has_agent else None
+
+
+def read(text: str | None) -> observations.Observation | None:
     """Read a note; whatever it says, this does not fail.
 
     :param text: what was found; None if nothing was
-    :returns: the note; None if it is not one that ``write`` makes
+    :returns: what is known of the guest, without what no plan looks at:
+        emulator, what an agent has answered, the aliases and addresses of
+        devices, how the boot memory is divided among cells, where all of it
+        is on the host, and what excludes growth; None if it is not one that
+        ``write`` makes
     """
     if text is None or len(text) > MAX_LENGTH:
         return None
@@ -110,16 +101,17 @@ def read(text: str | None) -> Note | None:
         return None
 
 
-def _note(fields: ty.Any) -> Note:
+def _note(fields: ty.Any) -> observations.Observation:
     if not isinstance(fields, dict) or set(fields) != _FIELDS:
         raise ValueError('not the fields of a note')
     _number(fields['v'], VERSION, VERSION)
-    note = Note(
+    seen = observations.Observation(
         guest=_guest(fields), step_mb=_number(fields['step']),
-        strategy=_strategy(fields['how']))
-    if write(note) is None or note.guest.used_slots > note.guest.slots:
+        strategy=_strategy(fields['how']),
+        heard_mb=_optional(fields['ga']) or 0)
+    if write(seen) is None or seen.guest.used_slots > seen.guest.slots:
         raise ValueError('no guest is like this')
-    return note
+    return seen
 
 
 def _guest(fields: ty.Any) -> domain.GuestMemory:
@@ -136,13 +128,13 @@ def _guest(fields: ty.Any) -> domain.GuestMemory:
             boot_kib)),
         devices=tuple(_devices(fields['dev'])),
         page_kib=_number(fields['page']),
-        has_agent=False)
+        has_agent=fields['ga'] is not None)
 
 
 def _cells(
     count: int, has_reserved: bool, boot_kib: int,
 ) -> Iterator[domain.Cell]:
-    """Make the cells; Nova and core.layout number them from 0.
+    """Make the cells; Nova and core.layouts number them from 0.
 
     No plan looks at how the boot memory is divided among them.
     """

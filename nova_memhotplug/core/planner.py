@@ -20,7 +20,7 @@ import dataclasses
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import units
 
 
@@ -83,7 +83,7 @@ class Plan:
 
 def plan(
     guest: domain.GuestMemory,
-    spec: spec_mod.MemorySpec | None,
+    spec: memory_spec.MemorySpec | None,
     wanted_mb: int,
     step_mb: int,
     grow: Grow,
@@ -142,7 +142,7 @@ def total_step_mb(guest: domain.GuestMemory, step_mb: int) -> int:
 
 def refusals(
     guest: domain.GuestMemory,
-    spec: spec_mod.MemorySpec | None,
+    spec: memory_spec.MemorySpec | None,
     wanted_mb: int,
     step_mb: int,
 ) -> Iterator[errors.Refused]:
@@ -172,7 +172,7 @@ def refusals(
 
 
 def _room(
-    guest: domain.GuestMemory, spec: spec_mod.MemorySpec, wanted_mb: int,
+    guest: domain.GuestMemory, spec: memory_spec.MemorySpec, wanted_mb: int,
 ) -> Iterator[errors.Refused]:
     if guest.max_mb is None:
         if guest.present_mb >= spec.max_memory_mb:

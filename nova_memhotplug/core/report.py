@@ -13,57 +13,37 @@
 """What the API says about a server's memory, as plain data."""
 
 from collections.abc import Iterable
-import dataclasses
 import typing as ty
 
-from nova_memhotplug.core import blocklist
 from nova_memhotplug.core import device
-from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
-from nova_memhotplug.core import spec as spec_mod
-from nova_memhotplug.core import strategy as strategies
 
 Document = dict[str, ty.Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Observation:
-    """What is known of a running server.
-
-    :param guest: what its live domain has
-    :param spec: what its flavor says; None without a ceiling
-    :param books_mb: RAM in Nova's books (the flavor), in MiB
-    :param step_mb: in what steps a node of it can take memory, in MiB; 0 if
-        it cannot
-    :param strategy: how its reserved cell was made, see ``strategy_of``
-    :param blocks: what the guest itself says; None if it does not answer
-    :param excluded: what it has that does not go together with growth
-    """
-
-    guest: domain.GuestMemory
-    spec: spec_mod.MemorySpec | None
-    books_mb: int
-    step_mb: int
-    strategy: str | None
-    blocks: blocklist.BlockList | None = None
-    excluded: errors.ExcludedComposition | None = None
-
-
-def running(seen: Observation, grow: planner.Grow) -> Document:
+def running(
+    seen: observations.Observation, spec: memory_spec.MemorySpec | None,
+    books_mb: int, grow: planner.Grow,
+) -> Document:
     """Describe a running server.
 
     :param seen: what is known of it
+    :param spec: what its flavor says; None without a ceiling
+    :param books_mb: RAM in Nova's books (the flavor), in MiB
     :param grow: the memory model's way of adding memory
     :returns: the document; sizes in MiB
     """
     guest = seen.guest
     step_mb = planner.total_step_mb(guest, seen.step_mb)
-    next_plan = plan(seen, guest.present_mb + (step_mb or 1), grow)
+    next_plan = plan(
+        seen, spec, guest.present_mb + (step_mb or 1), grow)
     return {
         'boot_mb': guest.boot_mb,
         'current_mb': guest.present_mb,
-        'requested_mb': seen.books_mb,
+        'requested_mb': books_mb,
         'max_mb': guest.max_mb or guest.present_mb,
         'step_mb': step_mb or None,
         'slots': _slots(guest.slots, guest.used_slots),
@@ -76,7 +56,7 @@ def running(seen: Observation, grow: planner.Grow) -> Document:
     }
 
 
-def stopped(spec: spec_mod.MemorySpec | None, books_mb: int) -> Document:
+def stopped(spec: memory_spec.MemorySpec | None, books_mb: int) -> Document:
     """Describe a server that does not run: it boots with its whole total.
 
     :param spec: what its flavor says; None without a ceiling
@@ -100,7 +80,7 @@ def stopped(spec: spec_mod.MemorySpec | None, books_mb: int) -> Document:
     }
 
 
-def unaware(spec: spec_mod.MemorySpec | None, books_mb: int) -> Document:
+def unaware(spec: memory_spec.MemorySpec | None, books_mb: int) -> Document:
     """Describe a server whose host runs without this extension.
 
     Nobody says what its guest has, so it is described by what it would boot
@@ -116,24 +96,26 @@ def unaware(spec: spec_mod.MemorySpec | None, books_mb: int) -> Document:
 
 
 def plan(
-    seen: Observation, wanted_mb: int, grow: planner.Grow,
+    seen: observations.Observation, spec: memory_spec.MemorySpec | None,
+    wanted_mb: int, grow: planner.Grow,
 ) -> Document:
     """Describe the way to a wanted total, or every reason against it.
 
     :param seen: what is known of the server
+    :param spec: what its flavor says; None without a ceiling
     :param wanted_mb: RAM it is to have, in MiB
     :param grow: the memory model's way of adding memory
     :returns: the document; sizes in MiB
     """
     against: list[errors.MemoryHotplugError] = list(planner.refusals(
-        seen.guest, seen.spec, wanted_mb, seen.step_mb))
+        seen.guest, spec, wanted_mb, seen.step_mb))
     if seen.excluded and wanted_mb != seen.guest.present_mb:
         against.insert(0, seen.excluded)
     changes: tuple[planner.Change, ...] = ()
     if not against:
         try:
             changes = planner.plan(
-                seen.guest, seen.spec, wanted_mb, seen.step_mb, grow).changes
+                seen.guest, spec, wanted_mb, seen.step_mb, grow).changes
         except errors.Refused as refusal:
             against.append(refusal)
     return {
@@ -163,28 +145,6 @@ def reason(
     return {'code': refusal.code, 'message': tenant_msg or str(refusal)}
 
 
-def strategy_of(
-    guest: domain.GuestMemory, spec: spec_mod.MemorySpec | None,
-    shim_directory: str,
-) -> str | None:
-    """Tell with which zero-cell strategy a guest was started.
-
-    :param guest: what its domain has
-    :param spec: what its flavor says; None without a ceiling
-    :param shim_directory: where the host has the emulator shim
-    :returns: the strategy; None for a guest without room for growth
-    """
-    if spec is None:
-        return None
-    if guest.reserved_cell is None:
-        return strategies.EXISTING if guest.max_kib else None
-    if guest.reserved_cell.memory_kib:
-        return strategies.TINY
-    if guest.emulator.startswith(shim_directory.rstrip('/') + '/'):
-        return strategies.SHIM
-    return strategies.NATIVE
-
-
 def _slots(total: int, used: int) -> Document:
     return {'total': total, 'used': used, 'free': max(0, total - used)}
 
@@ -199,9 +159,8 @@ def _plugged(dev: device.MemoryDevice) -> Document:
         'address': None if dev.base is None else hex(dev.base)}
 
 
-def _guest(seen: Observation) -> Document:
-    if seen.blocks is None:
+def _guest(seen: observations.Observation) -> Document:
+    if seen.answer is None:
         return {'agent': False, 'online_mb': None, 'confirmed': None}
-    devices = [dev for dev in seen.guest.devices if dev.is_ram]
-    return {'agent': True, 'online_mb': seen.blocks.online_mb,
-            'confirmed': seen.blocks.has_online(devices)}
+    return {'agent': True, 'online_mb': seen.answer.online_mb,
+            'confirmed': seen.answer.has_all}

@@ -19,7 +19,7 @@ from lxml import etree
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
-from nova_memhotplug.core import layout as layout_mod
+from nova_memhotplug.core import layouts
 from nova_memhotplug.core import planner
 
 
@@ -34,7 +34,7 @@ class MemoryModel(abc.ABC):
 
     @abc.abstractmethod
     def boot_devices(
-        self, layout: layout_mod.Layout,
+        self, layout: layouts.Layout,
     ) -> tuple[etree._Element, ...]:
         """Say what a guest must boot with, besides the layout itself.
 

@@ -19,7 +19,7 @@ from lxml import etree
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import layout as layout_mod
+from nova_memhotplug.core import layouts
 from nova_memhotplug.core import planner
 from nova_memhotplug.models import base
 
@@ -32,7 +32,7 @@ class DimmModel(base.MemoryModel):
     """
 
     def boot_devices(
-        self, layout: layout_mod.Layout,
+        self, layout: layouts.Layout,
     ) -> tuple[etree._Element, ...]:
         """Add nothing: ceiling and slots are all that DIMMs need."""
         return ()

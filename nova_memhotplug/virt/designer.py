@@ -17,16 +17,16 @@ import os
 from nova.virt.libvirt import config as vconfig
 
 from nova_memhotplug.core import domain
-from nova_memhotplug.core import layout as layout_mod
-from nova_memhotplug.core import spec as spec_mod
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import layouts
+from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import strategies
 from nova_memhotplug.models import base
 from nova_memhotplug.virt import config
 
 
 def set_elastic_memory(
     guest: vconfig.LibvirtConfigGuest,
-    spec: spec_mod.MemorySpec,
+    spec: memory_spec.MemorySpec,
     strategy: str,
     model: base.MemoryModel,
 ) -> None:
@@ -37,7 +37,7 @@ def set_elastic_memory(
     :param strategy: how the reserved cell is made
     :param model: how the guest is to grow
     """
-    layout = layout_mod.lay_out(
+    layout = layouts.lay_out(
         _cells(guest), guest.memory, spec, strategy, _page_kib(guest))
     _set_cells(guest, layout.cells)
     _set_pages(guest, layout.cells)

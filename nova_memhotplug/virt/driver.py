@@ -16,28 +16,28 @@ Every override calls ``super()`` and returns its result untouched for a flavor
 without ``memhotplug:max_memory_mb`` (design T6).
 """
 
-import functools
-
 from nova import conf as nova_conf
 from nova import exception
 from nova.virt.libvirt import driver
 from oslo_log import log as logging
 
-from nova_memhotplug.compute import books as books_mod
-from nova_memhotplug.compute import compositions as compute_compositions
-from nova_memhotplug.compute import destination
-from nova_memhotplug.compute import endpoint
+from nova_memhotplug.common import exclusions
+from nova_memhotplug.common import nodes
+from nova_memhotplug.common import rpcapi
+from nova_memhotplug.common import specs
+from nova_memhotplug.common import states
 from nova_memhotplug.compute import notes
-from nova_memhotplug.compute import numa
 from nova_memhotplug.compute import reconcile
+from nova_memhotplug.compute import service
 from nova_memhotplug import conf
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec as spec_mod
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
 from nova_memhotplug.virt import designer
-from nova_memhotplug.virt import guest as guest_memory
+from nova_memhotplug.virt import destination
+from nova_memhotplug.virt import guest
 from nova_memhotplug.virt import migration
 from nova_memhotplug.virt import probe
 
@@ -56,6 +56,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
     def __init__(self, virtapi, read_only=False):
         super().__init__(virtapi, read_only)
         self._arch_supports: dict[str, strategies.ArchSupport] = {}
+        self._guests = guest.Guests(self._host)
         self._reconciler: reconcile.Reconciler | None = None
 
     def init_host(self, host):
@@ -65,14 +66,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._host.get_connection(), CONF.libvirt.virt_type,
             CONF.memhotplug.shim_directory)
         LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
-        notes.catch_up(self, host)
-        manager = self.virtapi._compute
-        books = books_mod.Books(
-            manager.reportclient, manager.rt,
-            functools.partial(notes.take, self))
-        self._reconciler = reconcile.Reconciler(host, self, books)
-        manager.additional_endpoints.append(
-            endpoint.MemHotplugEndpoint(manager, books, self._reconciler))
+        self._reconciler = service.start(
+            self.virtapi._compute, self._guests, host)
 
     def get_available_resource(self, nodename):
         """Bring the books to what guests have before usage is computed.
@@ -83,7 +78,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         if self._reconciler is not None:
             self._reconciler.run_due()
         resources = super().get_available_resource(nodename)
-        notes.sign(resources)
+        rpcapi.sign(resources)
         return resources
 
     @property
@@ -145,7 +140,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             tries other hosts, or the server goes on as it was
         """
         try:
-            if self.memory_spec(instance.flavor) is not None:
+            if _spec(instance.flavor) is not None:
                 destination.check(context, instance, self._arch_supports)
         except exception.InvalidInput as exc:
             raise exception.MigrationPreCheckError(
@@ -155,59 +150,36 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         return super().check_can_live_migrate_destination(
             context, instance, *args, **kwargs)
 
-    def memory_spec(self, flavor) -> spec_mod.MemorySpec | None:
-        """Read the memory spec of a flavor.
-
-        :param flavor: a ``nova.objects.Flavor``
-        :returns: the spec, or None where the flavor has no ceiling
-        :raises nova.exception.InvalidInput: if the extra specs cannot be read
-        """
-        try:
-            return spec_mod.from_extra_specs(
-                flavor.extra_specs, CONF.memhotplug.default_slots,
-                registry.models())
-        except errors.InvalidSpec as exc:
-            raise exception.InvalidInput(reason=str(exc))
-
-    def guest_memory(self, instance) -> guest_memory.GuestMemory:
-        """Get the memory of an instance's guest.
-
-        :param instance: a ``nova.objects.Instance``
-        :returns: a handle on it
-        :raises nova.exception.InstanceNotFound: if it has no domain
-        """
-        return guest_memory.GuestMemory.of(self._host, instance)
-
     def _get_guest_config(
         self, instance, network_info, image_meta, *args, **kwargs,
     ):
-        if self.memory_spec(instance.flavor) is not None:
-            numa.restore(instance)
-        guest = super()._get_guest_config(
+        if _spec(instance.flavor) is not None:
+            nodes.restore(instance)
+        config = super()._get_guest_config(
             instance, network_info, image_meta, *args, **kwargs)
         spec = self._check_flavor(instance.flavor, image_meta)
         if spec is None:
-            return guest
+            return config
         try:
-            self._make_elastic(guest, spec)
+            self._make_elastic(config, spec)
         except errors.StrategyUnavailable as exc:
             raise exception.ComputeResourcesUnavailable(reason=str(exc))
-        return guest
+        return config
 
     def _create_guest(self, context, xml, instance, *args, **kwargs):
         """Start the guest, and leave a note of what it has been given."""
-        guest = super()._create_guest(
+        started = super()._create_guest(
             context, xml, instance, *args, **kwargs)
-        if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
-            notes.renew(context, self, instance)
-        return guest
+        if states.is_elastic(instance.flavor):
+            notes.renew(context, self._guests, instance)
+        return started
 
     def _live_migration_operation(
         self, context, instance, dest, block_migration, migrate_data, guest,
         device_names,
     ):
         """Migrate the guest, its devices bound to nodes of the destination."""
-        if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
+        if states.is_elastic(instance.flavor):
             guest = migration.MovingGuest.of(guest, migrate_data)
         return super()._live_migration_operation(
             context, instance, dest, block_migration, migrate_data, guest,
@@ -223,33 +195,44 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         super().post_live_migration_at_destination(
             context, instance, *args, **kwargs)
-        if spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs:
+        if states.is_elastic(instance.flavor):
             self._reconciler.remember(instance)
 
     def _check_flavor(self, flavor, image_meta, first_boot=False):
-        spec = self.memory_spec(flavor)
+        spec = _spec(flavor)
         if spec is None:
             return None
-        request = compute_compositions.request_of(
+        request = exclusions.request_of(
             flavor, image_meta, self._check_emulation_arch(image_meta),
             CONF.libvirt.cpu_model_extra_flags)
         try:
-            spec_mod.check_boot_size(spec, flavor.memory_mb, first_boot)
+            memory_spec.check_boot_size(spec, flavor.memory_mb, first_boot)
             compositions.check(request)
         except (errors.InvalidSpec, errors.ExcludedComposition) as exc:
             raise exception.InvalidInput(reason=str(exc))
         return compositions.adapt(spec, request)
 
-    def _make_elastic(self, guest, spec):
-        arch = guest.os_arch or self._host.get_capabilities().host.cpu.arch
+    def _make_elastic(self, config, spec):
+        arch = config.os_arch or self._host.get_capabilities().host.cpu.arch
         strategy = self._strategy(arch, spec.zero_node)
         designer.set_elastic_memory(
-            guest, spec, strategy, registry.get(spec.model))
+            config, spec, strategy, registry.get(spec.model))
         if strategy == strategies.SHIM:
-            designer.set_emulator(guest, designer.shim_path(
+            designer.set_emulator(config, designer.shim_path(
                 CONF.memhotplug.shim_directory, self._arch_supports[arch]))
 
     def _strategy(self, arch, zero_node):
         return strategies.choose(
             CONF.memhotplug.zero_cell_strategy,
             self._arch_supports.get(arch), arch, zero_node)
+
+
+def _spec(flavor) -> memory_spec.MemorySpec | None:
+    """Read the memory spec of a flavor; None where it has no ceiling.
+
+    :raises nova.exception.InvalidInput: if the extra specs cannot be read
+    """
+    try:
+        return specs.spec_of(flavor)
+    except errors.InvalidSpec as exc:
+        raise exception.InvalidInput(reason=str(exc))

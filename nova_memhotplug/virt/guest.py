@@ -13,8 +13,10 @@
 """The memory of a running guest: read it, add to it, take back."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import contextlib
 import re
+import typing as ty
 
 from lxml import etree
 from nova.compute import power_state
@@ -69,7 +71,48 @@ def _wait_until_none(left: Callable[[], set[str]]) -> set[str]:
         retry_error_callback=lambda state: state.outcome.result())(left)
 
 
-class GuestMemory:
+class Guests:
+    """The guests of one host.
+
+    :param host: Nova's handle on the hypervisor
+    """
+
+    def __init__(self, host: libvirt_host.Host):
+        self._host = host
+
+    def of(self, instance: ty.Any) -> 'LiveGuest':
+        """Find the guest of an instance.
+
+        :param instance: a ``nova.objects.Instance``
+        :returns: its guest's memory
+        :raises nova.exception.InstanceNotFound: if it has no domain
+        """
+        return LiveGuest(self._host, self._host.get_guest(instance))
+
+    def totals(self, uuids: Iterable[str]) -> dict[str, int | None]:
+        """Say what running guests have, in one listing of the host.
+
+        :param uuids: UUIDs of the servers that are asked for
+        :returns: RAM of each, in MiB, by the server's UUID; None for a guest
+            that cannot be read
+        :raises HypervisorRefused: if libvirt does not list them
+        """
+        with _refusals():
+            found = self._host.list_guests()
+        wanted = set(uuids)
+        return {one.uuid: _total_mb(LiveGuest(self._host, one))
+                for one in found if one.uuid in wanted}
+
+
+def _total_mb(live: 'LiveGuest') -> int | None:
+    try:
+        return live.read().present_mb
+    except errors.MemoryHotplugError as exc:
+        LOG.warning('%s', exc)
+        return None
+
+
+class LiveGuest:
     """The memory of one running guest.
 
     :param host: Nova's handle on the hypervisor
@@ -81,17 +124,6 @@ class GuestMemory:
     ):
         self._host = host
         self._guest = guest
-
-    @classmethod
-    def of(cls, host: libvirt_host.Host, instance) -> 'GuestMemory':
-        """Find the guest of an instance.
-
-        :param host: Nova's handle on the hypervisor
-        :param instance: a ``nova.objects.Instance``
-        :returns: its guest's memory
-        :raises nova.exception.InstanceNotFound: if it has no domain
-        """
-        return cls(host, host.get_guest(instance))
 
     def is_running(self) -> bool:
         """Tell whether there is a live domain; its guest may be paused."""

@@ -31,7 +31,7 @@ from oslo_log import log as logging
 from oslo_utils import importutils
 
 from nova_memhotplug.core import domain as domain_mod
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import strategies
 from nova_memhotplug.core import units
 
 libvirt = importutils.try_import('libvirt')

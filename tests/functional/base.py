@@ -32,7 +32,7 @@ from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 
-from nova_memhotplug.compute import api as compute_api
+from nova_memhotplug.api import resize
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import notes
@@ -358,7 +358,7 @@ class MemoryTestBase(base.ServersTestBase):
 
     def before_start(self, what):
         """Have something happen between the checks and the resize, once."""
-        start = compute_api.API._start
+        start = resize.API._start
         pending = [what]
 
         def start_late(this, *args):
@@ -366,7 +366,7 @@ class MemoryTestBase(base.ServersTestBase):
                 pending.pop()()
             start(this, *args)
 
-        self.stub_out('nova_memhotplug.compute.api.API._start', start_late)
+        self.stub_out('nova_memhotplug.api.resize.API._start', start_late)
 
     def before_attach(self, what):
         """Have something done before a memory device is attached."""

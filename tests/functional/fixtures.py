@@ -31,7 +31,7 @@ from oslo_serialization import jsonutils
 from stevedore import extension
 
 from nova_memhotplug.api import authorization
-from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.common import rpcapi
 from nova_memhotplug.models import registry
 
 KIB_PER_MIB = 1024

@@ -19,7 +19,7 @@ from nova.scheduler.client import report
 
 from nova_memhotplug.cmd import audit
 from nova_memhotplug.cmd import census
-from nova_memhotplug.compute import numa
+from nova_memhotplug.common import nodes
 from tests.functional import base
 
 FOREIGN_DIMM = ('<memory model="dimm"><target><size unit="KiB">131072</size>'
@@ -109,12 +109,12 @@ class TestAudit(base.MemoryTestBase):
         self.assert_clean(self.audit())
         # As a claim that was not followed by anything.
         instance = self.instance(server)
-        instance.numa_topology = numa.resized(instance.numa_topology, (2048,))
+        instance.numa_topology = nodes.resized(instance.numa_topology, (2048,))
         instance.save()
         expected = [(server['id'], 'NUMA nodes', 2048, 1024)]
         self.assert_corrects(expected)
         self.assertEqual(
-            (1024,), numa.cells_mb(self.instance(server).numa_topology))
+            (1024,), nodes.cells_mb(self.instance(server).numa_topology))
         self.assert_books(server, 1024)
 
     def test_what_must_not_be_adopted(self):

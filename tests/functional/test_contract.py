@@ -64,7 +64,7 @@ import webob.exc
 
 from nova_memhotplug.api import authorization
 from nova_memhotplug.api import router
-from nova_memhotplug.compute import numa as compute_numa
+from nova_memhotplug.common import nodes as compute_numa
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes

@@ -24,8 +24,8 @@ import oslo_messaging as messaging
 
 from nova_memhotplug.cmd import audit
 from nova_memhotplug.cmd import census
+from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import endpoint
-from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import errors
 from tests.functional import base
 from tests.functional import fixtures

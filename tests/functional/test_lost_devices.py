@@ -15,7 +15,7 @@
 import fixtures
 
 from nova_memhotplug.core import errors
-from nova_memhotplug.virt import guest as guest_memory
+from nova_memhotplug.virt import guest
 from tests.functional import base
 
 LOST = {'ua-memhotplug-lost': 'memua-memhotplug-lost'}
@@ -26,7 +26,7 @@ class TestLostDevices(base.MemoryTestBase):
     def setUp(self):
         super().setUp()
         self.useFixture(fixtures.MockPatchObject(
-            guest_memory, 'DETACH_TIMEOUT', 0.5))
+            guest, 'DETACH_TIMEOUT', 0.5))
 
     def boot_with_lost(self, **attributes):
         """Boot a server that has grown, and lose a device of it."""

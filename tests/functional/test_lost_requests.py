@@ -18,8 +18,8 @@ from nova.compute import instance_actions
 from nova import context as nova_context
 from nova import objects
 
+from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import pause_points
-from nova_memhotplug.compute import rpcapi
 from tests.functional import base
 
 TIMEOUT = 300

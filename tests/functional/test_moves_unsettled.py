@@ -21,7 +21,7 @@ from unittest import mock
 import ddt
 from keystoneauth1 import exceptions as ks_exc
 
-from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.common import rpcapi
 from tests.functional import base
 from tests.functional import fixtures
 from tests.functional import test_moves

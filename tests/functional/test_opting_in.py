@@ -21,7 +21,7 @@ import re
 import ddt
 
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec
+from nova_memhotplug.core import memory_spec
 from tests.functional import base
 from tests.functional import test_destination
 from tests.functional import test_moves
@@ -29,7 +29,7 @@ from tests.functional import test_moves
 #: ``base.ELASTIC`` for hosts without the extension.
 WITHOUT_TRAIT = {
     key: value for key, value in base.ELASTIC.items()
-    if key.startswith(spec.NAMESPACE + ':')}
+    if key.startswith(memory_spec.NAMESPACE + ':')}
 #: What a sentence has to say about each code.
 SENTENCES = {
     'not_elastic': str(errors.NotElastic()),

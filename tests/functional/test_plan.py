@@ -22,8 +22,8 @@ from nova import objects
 from nova.virt.libvirt import utils
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import notes as compute_notes
-from nova_memhotplug.compute import rpcapi
 from nova_memhotplug.core import notes
 from nova_memhotplug.policies import server_memory as policies
 from tests.functional import base
@@ -41,7 +41,7 @@ class PlanTestBase(base.MemoryTestBase):
             return ask(this, context, instance, memory_mb)
 
         self.stub_out(
-            'nova_memhotplug.compute.rpcapi.MemHotplugAPI.get_memory',
+            'nova_memhotplug.common.rpcapi.MemHotplugAPI.get_memory',
             get_memory)
 
     def put_note(self, server, text):

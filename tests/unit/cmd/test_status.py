@@ -23,7 +23,7 @@ import testtools
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.cmd import status
-from nova_memhotplug.core import strategy
+from nova_memhotplug.core import strategies
 
 Code = checks.Code
 
@@ -85,8 +85,8 @@ class StatusTestCase(testtools.TestCase):
 
     def _probe(self, **usable):
         supports = {
-            arch: strategy.ArchSupport(arch, '/q', names, {
-                name: 'no such thing' for name in strategy.ORDER
+            arch: strategies.ArchSupport(arch, '/q', names, {
+                name: 'no such thing' for name in strategies.ORDER
                 if name not in names})
             for arch, names in usable.items()}
         probe = mock.Mock(return_value=supports)

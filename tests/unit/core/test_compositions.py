@@ -14,7 +14,7 @@ import testtools
 
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import memory_spec
 from tests import documentation
 
 #: Nova keeps 255 characters of a fault, these included.
@@ -22,7 +22,7 @@ FAULT_SIZE = 255
 FAULT_PREFIX = 'Build of instance %s aborted: Invalid input received: ' % (
     36 * '0')
 
-SPEC = spec_mod.MemorySpec(
+SPEC = memory_spec.MemorySpec(
     max_memory_mb=4096, slots=8, zero_node=True, model='dimm')
 
 UEFI = {'hw_firmware_type': 'uefi'}
@@ -142,7 +142,7 @@ class AdaptTest(testtools.TestCase):
     @ddt.unpack
     def test_zero_node(self, more, os_type, expected):
         extra_specs = {'memhotplug:max_memory_mb': '4096', **more}
-        spec = spec_mod.from_extra_specs(extra_specs)
+        spec = memory_spec.from_extra_specs(extra_specs)
         adapted = compositions.adapt(
             spec, request('x86_64', extra_specs, {'os_type': os_type}))
         self.assertEqual(

@@ -18,7 +18,7 @@ import testtools
 
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import strategy
+from nova_memhotplug.core import strategies
 
 QEMU = '/usr/bin/qemu-system-x86_64'
 SHIM = '/usr/libexec/nova-memhotplug/qemu-system-x86_64'
@@ -45,7 +45,7 @@ DOMAIN = """\
 
 
 def _launch(emulator=SHIM, reserved_kib=0, can_grow=True, models=()):
-    return strategy.Launch(
+    return strategies.Launch(
         'x86_64', emulator, reserved_kib, can_grow, models)
 
 
@@ -89,9 +89,9 @@ REFUSED = [
 
 
 def _check(launch, usable, models=('dimm',)):
-    support = strategy.ArchSupport('x86_64', QEMU, usable, {
+    support = strategies.ArchSupport('x86_64', QEMU, usable, {
         name: 'no %s' % name for name in ALL if name not in usable})
-    strategy.check_destination(launch, support, SHIM, models)
+    strategies.check_destination(launch, support, SHIM, models)
 
 
 class CheckDestinationTestCase(testtools.TestCase):
@@ -113,19 +113,19 @@ class CheckDestinationTestCase(testtools.TestCase):
     def test_no_emulator(self):
         for launch in (SHIM_GUEST, TINY_GUEST, EXISTING_GUEST):
             error = self.assertRaises(
-                errors.CannotCarry, strategy.check_destination, launch, None,
+                errors.CannotCarry, strategies.check_destination, launch, None,
                 None, ('dimm',))
             self.assertIn('no emulator for x86_64', str(error))
 
     def test_no_emulator_for_a_guest_without_room(self):
         """Whether it can run there is for Nova itself to find out."""
-        strategy.check_destination(
+        strategies.check_destination(
             _launch(reserved_kib=None, can_grow=False), None, None, ())
 
     def test_not_tried(self):
-        support = strategy.ArchSupport('x86_64', QEMU, ())
+        support = strategies.ArchSupport('x86_64', QEMU, ())
         error = self.assertRaises(
-            errors.CannotCarry, strategy.check_destination, SHIM_GUEST,
+            errors.CannotCarry, strategies.check_destination, SHIM_GUEST,
             support, SHIM, ())
         self.assertIn('not tried', str(error))
 
@@ -134,27 +134,27 @@ class LaunchTestCase(testtools.TestCase):
 
     def test_of_domain(self):
         self.assertEqual(
-            strategy.Launch('x86_64', SHIM, 0, True, ('dimm',)),
-            strategy.Launch.of(domain.read(DOMAIN), ('dimm', 'other')))
+            strategies.Launch('x86_64', SHIM, 0, True, ('dimm',)),
+            strategies.Launch.of(domain.read(DOMAIN), ('dimm', 'other')))
 
     def test_of_domain_without_room(self):
         xml = DOMAIN.replace('maxMemory', 'other').replace(
             '<cell id="1" memory="0" unit="KiB"/>', '')
         self.assertEqual(
-            strategy.Launch('x86_64', SHIM, None, False, ('dimm',)),
-            strategy.Launch.of(domain.read(xml), ('dimm',)))
+            strategies.Launch('x86_64', SHIM, None, False, ('dimm',)),
+            strategies.Launch.of(domain.read(xml), ('dimm',)))
 
     def test_of_domain_with_a_device_of_no_model(self):
         xml = DOMAIN.replace('model="dimm"', 'model="nvdimm"')
         self.assertEqual(
-            (), strategy.Launch.of(domain.read(xml), ('dimm',)).models)
+            (), strategies.Launch.of(domain.read(xml), ('dimm',)).models)
 
     def test_over_the_wire(self):
         launch = _launch(models=('dimm', 'virtio-mem'))
         sent = json.loads(json.dumps(launch.document()))
-        self.assertEqual(launch, strategy.Launch.from_document(sent))
+        self.assertEqual(launch, strategies.Launch.from_document(sent))
 
     def test_from_a_later_version(self):
         document = SHIM_GUEST.document() | {'more': 1}
         self.assertEqual(
-            SHIM_GUEST, strategy.Launch.from_document(document))
+            SHIM_GUEST, strategies.Launch.from_document(document))

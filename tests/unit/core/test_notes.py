@@ -19,15 +19,16 @@ import testtools
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import notes
+from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
 from nova_memhotplug.core import report
-from nova_memhotplug.core import spec as spec_mod
 from nova_memhotplug.models import dimm
 
 MIB = 1024
 MODEL = dimm.DimmModel()
-SPEC = spec_mod.MemorySpec(4096, 8, True, 'dimm')
+SPEC = memory_spec.MemorySpec(4096, 8, True, 'dimm')
 GUEST = domain.GuestMemory(
     arch='x86_64', emulator='/usr/bin/qemu', boot_kib=512 * MIB,
     max_kib=4096 * MIB, slots=8, page_kib=0, has_agent=True, devices=(),
@@ -63,18 +64,21 @@ def grown(*sizes_mb, guest=GUEST):
 
 def plans(note, wanted_mb):
     """Describe a guest and plan for it."""
-    seen = report.Observation(
-        guest=note.guest, spec=SPEC, books_mb=note.guest.present_mb,
-        step_mb=note.step_mb, strategy=note.strategy)
-    document = report.running(seen, MODEL.grow)
+    document = report.running(
+        note, SPEC, note.guest.present_mb, MODEL.grow)
     for dev in document['devices']:
         dev['alias'] = dev['address'] = None
-    return document, report.plan(seen, wanted_mb, MODEL.grow)
+    return document, report.plan(note, SPEC, wanted_mb, MODEL.grow)
+
+
+def written(guest, step_mb=128, strategy='shim', heard_mb=0):
+    return notes.write(observations.Observation(
+        guest, step_mb, strategy, heard_mb))
 
 
 def text_of(**changes):
     """A good note with other fields, as JSON."""
-    fields = json.loads(notes.write(notes.Note(GUEST, 128, 'shim')))
+    fields = json.loads(written(GUEST))
     fields |= changes
     return json.dumps(
         {key: value for key, value in fields.items() if value != 'gone'})
@@ -94,7 +98,7 @@ class NotesTest(testtools.TestCase):
         dataclasses.replace(grown(512), arch='aarch64'))
     def test_same_plans(self, guest):
         """Whatever is asked, the answer is that of the guest itself."""
-        note = notes.Note(guest, 128, 'shim')
+        note = observations.Observation(guest, 128, 'shim')
         text = notes.write(note)
         self.assertIsNotNone(text)
         self.assertLessEqual(len(text), notes.MAX_LENGTH)
@@ -106,12 +110,12 @@ class NotesTest(testtools.TestCase):
 
     @ddt.data(0, 128, 2048)
     def test_step(self, step_mb):
-        note = notes.read(notes.write(notes.Note(GUEST, step_mb, None)))
+        note = notes.read(written(GUEST, step_mb, None))
         self.assertEqual((step_mb, None), (note.step_mb, note.strategy))
 
     def test_devices_alike_take_one_place(self):
         guest = grown(*[128] * 255, guest=LARGE)
-        text = notes.write(notes.Note(guest, 128, 'native'))
+        text = written(guest, 128, 'native')
         read = notes.read(text).guest
         self.assertEqual((255, 0), (read.used_slots, read.free_slots))
         self.assertEqual(guest.present_mb, read.present_mb)
@@ -119,17 +123,17 @@ class NotesTest(testtools.TestCase):
     def test_no_room_for_the_devices(self):
         sizes_mb = [128 * (1 + number) for number in range(30)]
         guest = grown(*sizes_mb, guest=LARGE)
-        self.assertIsNone(notes.write(notes.Note(guest, 128, 'shim')))
+        self.assertIsNone(written(guest))
 
     def test_an_address_that_matters(self):
         """A plan would name it, and it is not in the note."""
         guest = grown(64)
         self.assertTrue(list(planner.misaligned_devices(guest, 128)))
-        self.assertIsNone(notes.write(notes.Note(guest, 128, 'shim')))
+        self.assertIsNone(written(guest))
 
     def test_alias_and_address_are_not_in_it(self):
         (dev,) = notes.read(notes.write(
-            notes.Note(grown(512), 128, 'shim'))).guest.devices
+            observations.Observation(grown(512), 128, 'shim'))).guest.devices
         self.assertEqual(
             device.MemoryDevice('dimm', 512, 1, slot=0), dev)
 
@@ -152,6 +156,7 @@ class NotesTest(testtools.TestCase):
         {'cells': None}, {'cells': 129}, {'cells': True},
         {'zero': 2}, {'zero': True}, {'page': None},
         {'step': None}, {'step': -128}, {'step': 'x'},
+        {'ga': -1}, {'ga': 'x'}, {'ga': True}, {'ga': 'gone'},
         {'how': 'magic'}, {'how': 1}, {'how': ['shim']}, {'arch': ''},
         {'arch': 'x\n'}, {'arch': 1}, {'arch': '<b>'},
         {'dev': None}, {'dev': {}}, {'dev': 'x'}, {'dev': [1]},

@@ -18,11 +18,11 @@ import testtools
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import planner
-from nova_memhotplug.core import spec as spec_mod
 
 MIB = 1024
-SPEC = spec_mod.MemorySpec(4096, 8, True, 'dimm')
+SPEC = memory_spec.MemorySpec(4096, 8, True, 'dimm')
 GUEST = domain.GuestMemory(
     arch='x86_64', emulator='/usr/bin/qemu', boot_kib=512 * MIB,
     max_kib=4096 * MIB, slots=8, page_kib=0, has_agent=True, devices=(),

@@ -14,11 +14,11 @@ import ddt
 import testtools
 
 from nova_memhotplug.core import domain
-from nova_memhotplug.core import layout
-from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import layouts
+from nova_memhotplug.core import memory_spec
 
 MIB = 1024
-SPEC = spec_mod.MemorySpec(4096, 8, True, 'dimm')
+SPEC = memory_spec.MemorySpec(4096, 8, True, 'dimm')
 
 
 def cell(number, mb, has_cpus=True):
@@ -44,7 +44,7 @@ class LayoutTest(testtools.TestCase):
     )
     @ddt.unpack
     def test_cells(self, cells, strategy, page_kib, expected):
-        made = layout.lay_out(cells, 512 * MIB, SPEC, strategy, page_kib)
+        made = layouts.lay_out(cells, 512 * MIB, SPEC, strategy, page_kib)
         self.assertEqual(tuple(expected), made.cells)
         self.assertEqual(
             512 * MIB, sum(one.memory_kib for one in made.cells))
@@ -52,7 +52,7 @@ class LayoutTest(testtools.TestCase):
 
     @ddt.data('shim', 'tiny', 'existing')
     def test_at_the_ceiling(self, strategy):
-        made = layout.lay_out([], 4096 * MIB, SPEC, strategy)
+        made = layouts.lay_out([], 4096 * MIB, SPEC, strategy)
         self.assertEqual((None, 0), (made.max_kib, made.slots))
         self.assertEqual(
             1 if strategy == 'existing' else 2, len(made.cells))

@@ -16,9 +16,9 @@ import ddt
 import testtools
 
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import flavor
+from nova_memhotplug.core import flavors
 
-OLD = flavor.Flavor(
+OLD = flavors.Flavor(
     name='small', memory_mb=512, vcpus=1, root_gb=1, ephemeral_gb=0, swap=0,
     extra_specs={'memhotplug:max_memory_mb': '4096', 'trait:X': 'required'})
 
@@ -43,12 +43,12 @@ class ChangeTest(testtools.TestCase):
                              'memhotplug:max_memory_mb': '8192',
                              'memhotplug:slots': '2'}))
     def test_memory_alone(self, new):
-        flavor.check_change(OLD, new)
+        flavors.check_change(OLD, new)
 
     @ddt.data((1024, '512', '512'), (768, '384', '384'))
     @ddt.unpack
     def test_cells_grow_evenly(self, memory_mb, *cells_mb):
-        flavor.check_change(
+        flavors.check_change(
             with_cells(512, '256', '256'), with_cells(memory_mb, *cells_mb))
 
     @ddt.data(
@@ -61,7 +61,7 @@ class ChangeTest(testtools.TestCase):
     @ddt.unpack
     def test_cells_differ(self, new, words):
         exc = self.assertRaises(
-            errors.FlavorDiffers, flavor.check_change,
+            errors.FlavorDiffers, flavors.check_change,
             with_cells(512, '256', '256'), new)
         self.assertIn(words, str(exc))
 
@@ -77,5 +77,5 @@ class ChangeTest(testtools.TestCase):
     @ddt.unpack
     def test_more_than_memory(self, new, words):
         exc = self.assertRaises(
-            errors.FlavorDiffers, flavor.check_change, OLD, new)
+            errors.FlavorDiffers, flavors.check_change, OLD, new)
         self.assertIn(words, str(exc))

@@ -15,7 +15,7 @@
 import ddt
 import testtools
 
-from nova_memhotplug.core import blocks
+from nova_memhotplug.core import block_size
 
 GIB = 1024
 
@@ -45,7 +45,7 @@ class StepTest(testtools.TestCase):
     )
     @ddt.unpack
     def test_kernel_block(self, arch, boot_mb, expected):
-        self.assertEqual(expected, blocks.step_mb(arch, boot_mb))
+        self.assertEqual(expected, block_size.step_mb(arch, boot_mb))
 
     @ddt.data(
         # aarch64 block, page KiB, reported MiB, step MiB
@@ -64,10 +64,10 @@ class StepTest(testtools.TestCase):
     )
     @ddt.unpack
     def test_largest_wins(self, block_mb, page_kib, reported_mb, expected):
-        self.assertEqual(expected, blocks.step_mb(
+        self.assertEqual(expected, block_size.step_mb(
             'aarch64', 512, aarch64_block_mb=block_mb, page_kib=page_kib,
             reported_mb=reported_mb))
 
     @ddt.data('i686', 'armv7l', 's390x', 'riscv64', '')
     def test_no_hotplug(self, arch):
-        self.assertEqual(0, blocks.step_mb(arch, 512, page_kib=2048))
+        self.assertEqual(0, block_size.step_mb(arch, 512, page_kib=2048))

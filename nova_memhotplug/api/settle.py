@@ -20,10 +20,10 @@ from nova import exception
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
-from nova_memhotplug.compute import reconcile
-from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.common import rpcapi
+from nova_memhotplug.common import states
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.core import memory_spec
 
 LOG = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def is_wanted(instance) -> bool:
     :param instance: a ``nova.objects.Instance``
     """
     return (instance.task_state is None and
-            instance.vm_state in reconcile.SETTLED and
-            spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs)
+            instance.vm_state in states.SETTLED and
+            memory_spec.MAX_MEMORY_MB in instance.flavor.extra_specs)
 
 
 def settle(hosts, context, instance) -> None:

@@ -18,13 +18,45 @@ from nova.compute import rpcapi as compute_rpcapi
 from nova.objects import base as objects_base
 from nova import rpc
 import oslo_messaging as messaging
+from oslo_utils import versionutils
 
 NAMESPACE = 'memhotplug'
-#: 1.0: get_memory, resize_memory, reconcile_memory
+#: 1.0: get_memory (gone), resize_memory, reconcile_memory
 #: 1.1: get_launch
-VERSION = '1.1'
+#: 1.2: observe_memory, get_totals; resize_memory of a reserved total
+VERSION = '1.2'
 #: What a call needs that does not ask for more.
 _BASE_VERSION = '1.0'
+#: What a host must speak to be asked for a resize.
+_RESIZE_VERSION = '1.2'
+
+#: Where a host says in Nova's record of it (``ComputeNode.stats``) that it
+#: runs this extension, and which version of this interface.
+STAT = 'memhotplug'
+
+
+def sign(resources) -> None:
+    """Say that this host runs the extension.
+
+    Nova's resource tracker drops what was said before whenever it asks the
+    driver, so a host that goes back to Nova's own driver says it no more.
+
+    :param resources: what ``get_available_resource`` of a driver returns;
+        changed
+    """
+    resources.setdefault('stats', {})[STAT] = VERSION
+
+
+def can_resize(compute_node) -> bool:
+    """Tell whether a host takes a resize, and keeps notes of its guests.
+
+    :param compute_node: the ``nova.objects.ComputeNode`` of the host
+    """
+    if not compute_node.obj_attr_is_set('stats'):
+        return False
+    version = compute_node.stats.get(STAT)
+    return version is not None and versionutils.is_compatible(
+        _RESIZE_VERSION, version)
 
 
 @functools.cache
@@ -51,14 +83,29 @@ def is_unsupported(exc) -> bool:
 class MemHotplugAPI:
     """RPC client of ``compute.endpoint.MemHotplugEndpoint``."""
 
-    def get_memory(self, context, instance, memory_mb=None):
-        """Ask the instance's host to describe its memory.
+    def observe_memory(self, context, instance, ask_guest=False):
+        """Ask the instance's host what is known of its guest.
 
-        :param memory_mb: a wanted total to plan for, in MiB; None for none
-        :returns: the document
+        :param ask_guest: whether to ask the guest's agent, too
+        :returns: the document of ``core.observations``; None if the guest
+            does not run
         """
-        return self._client(context, instance).call(
-            context, 'get_memory', instance=instance, memory_mb=memory_mb)
+        return self._client(context, instance, '1.2').call(
+            context, 'observe_memory', instance=instance,
+            ask_guest=ask_guest)
+
+    def get_totals(self, context, host, uuids):
+        """Ask a host what its guests have.
+
+        :param context: a request context of the host's cell
+        :param host: name of the host
+        :param uuids: UUIDs of the servers that are asked for
+        :returns: RAM of each of those that run, in MiB, by the server's
+            UUID; None for a guest that cannot be read
+        """
+        return _router().client(context).prepare(
+            server=host, version='1.2').call(
+                context, 'get_totals', uuids=uuids)
 
     def resize_memory(self, context, instance, memory_mb, flavor=None):
         """Tell the instance's host to bring it to a wanted total.
@@ -66,7 +113,7 @@ class MemHotplugAPI:
         :param memory_mb: RAM it is to have, in MiB
         :param flavor: the flavor it changes to; None to keep its own
         """
-        self._client(context, instance).cast(
+        self._client(context, instance, _RESIZE_VERSION).cast(
             context, 'resize_memory', instance=instance, memory_mb=memory_mb,
             flavor=flavor)
 
@@ -83,7 +130,7 @@ class MemHotplugAPI:
     def get_launch(self, context, instance):
         """Ask the instance's host how its guest was started.
 
-        :returns: the document of ``core.strategy.Launch``
+        :returns: the document of ``core.strategies.Launch``
         """
         return self._client(context, instance, '1.1').call(
             context, 'get_launch', instance=instance)

@@ -15,7 +15,7 @@
 import testtools
 
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import strategy
+from nova_memhotplug.core import strategies
 
 ALL = ('native', 'shim', 'tiny', 'existing')
 
@@ -48,7 +48,7 @@ REFUSED = [
 
 
 def _support(usable):
-    return strategy.ArchSupport(
+    return strategies.ArchSupport(
         'x86_64', '/usr/bin/qemu-system-x86_64', usable,
         {name: 'no %s' % name for name in ALL if name not in usable})
 
@@ -57,14 +57,14 @@ class ChooseTestCase(testtools.TestCase):
 
     def test_chosen(self):
         for configured, usable, zero_node, expected in CHOSEN:
-            self.assertEqual(expected, strategy.choose(
+            self.assertEqual(expected, strategies.choose(
                 configured, _support(usable), 'x86_64', zero_node),
                 (configured, usable, zero_node))
 
     def test_refused(self):
         for configured, usable, zero_node, named, words in REFUSED:
             error = self.assertRaises(
-                errors.StrategyUnavailable, strategy.choose,
+                errors.StrategyUnavailable, strategies.choose,
                 configured, _support(usable), 'x86_64', zero_node)
             self.assertEqual((named, 'x86_64'), (error.strategy, error.arch))
             for word in words:
@@ -72,22 +72,22 @@ class ChooseTestCase(testtools.TestCase):
 
     def test_a_named_strategy_mentions_no_other(self):
         error = self.assertRaises(
-            errors.StrategyUnavailable, strategy.choose,
+            errors.StrategyUnavailable, strategies.choose,
             'tiny', _support(()), 'x86_64', True)
         self.assertNotIn('native', str(error))
 
     def test_unknown_architecture(self):
         error = self.assertRaises(
-            errors.StrategyUnavailable, strategy.choose,
+            errors.StrategyUnavailable, strategies.choose,
             'auto', None, 'ppc64le', True)
         self.assertIn('ppc64le', str(error))
 
     def test_not_tried(self):
-        support = strategy.ArchSupport('x86_64', '/q', ())
+        support = strategies.ArchSupport('x86_64', '/q', ())
         error = self.assertRaises(
-            errors.StrategyUnavailable, strategy.choose,
+            errors.StrategyUnavailable, strategies.choose,
             'tiny', support, 'x86_64', True)
         self.assertIn('not tried', str(error))
 
     def test_order(self):
-        self.assertEqual(ALL, strategy.ORDER)
+        self.assertEqual(ALL, strategies.ORDER)

@@ -14,7 +14,7 @@ import ddt
 import testtools
 
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import spec
+from nova_memhotplug.core import memory_spec
 
 CEILING = {'memhotplug:max_memory_mb': '4096'}
 
@@ -22,7 +22,7 @@ CEILING = {'memhotplug:max_memory_mb': '4096'}
 def make(**kwargs):
     values = {'max_memory_mb': 4096, 'slots': 8, 'zero_node': True,
               'model': 'dimm'}
-    return spec.MemorySpec(**(values | kwargs))
+    return memory_spec.MemorySpec(**(values | kwargs))
 
 
 @ddt.ddt
@@ -32,7 +32,7 @@ class FromExtraSpecsTest(testtools.TestCase):
         {}, {'hw:numa_nodes': '2'}, {'memhotplug:slots': '4'},
         {'memhotplug:model': 'nonsense'})
     def test_off_without_ceiling(self, extra_specs):
-        self.assertIsNone(spec.from_extra_specs(extra_specs))
+        self.assertIsNone(memory_spec.from_extra_specs(extra_specs))
 
     @ddt.data(
         ({}, make()),
@@ -46,12 +46,13 @@ class FromExtraSpecsTest(testtools.TestCase):
     )
     @ddt.unpack
     def test_values(self, more, expected):
-        self.assertEqual(expected, spec.from_extra_specs(
+        self.assertEqual(expected, memory_spec.from_extra_specs(
             CEILING | more, known_models=('dimm', 'other')))
 
     def test_default_slots(self):
         self.assertEqual(
-            make(slots=32), spec.from_extra_specs(CEILING, default_slots=32))
+            make(slots=32),
+            memory_spec.from_extra_specs(CEILING, default_slots=32))
 
     @ddt.data(
         ('memhotplug:max_memory_mb', '0', 'at least 1'),
@@ -69,7 +70,7 @@ class FromExtraSpecsTest(testtools.TestCase):
     @ddt.unpack
     def test_refused(self, key, value, rule):
         exc = self.assertRaises(
-            errors.InvalidSpec, spec.from_extra_specs,
+            errors.InvalidSpec, memory_spec.from_extra_specs,
             CEILING | {key: value})
         self.assertEqual(
             "Flavor extra spec %s is '%s': " % (key, value),
@@ -84,13 +85,13 @@ class BootSizeTest(testtools.TestCase):
         (4095, True), (4095, False), (512, True), (4096, False))
     @ddt.unpack
     def test_room(self, memory_mb, first_boot):
-        spec.check_boot_size(make(), memory_mb, first_boot)
+        memory_spec.check_boot_size(make(), memory_mb, first_boot)
 
     @ddt.data((4096, True), (4097, True), (4097, False))
     @ddt.unpack
     def test_no_room(self, memory_mb, first_boot):
         exc = self.assertRaises(
-            errors.InvalidSpec, spec.check_boot_size, make(), memory_mb,
+            errors.InvalidSpec, memory_spec.check_boot_size, make(), memory_mb,
             first_boot)
         self.assertIn("'4096'", str(exc))
         self.assertIn('%d MiB' % memory_mb, str(exc))

@@ -22,10 +22,10 @@ from nova import conf as nova_conf
 from nova import exception
 import oslo_messaging as messaging
 
-from nova_memhotplug.compute import rpcapi
+from nova_memhotplug.common import rpcapi
 from nova_memhotplug import conf
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
 from nova_memhotplug.virt import designer
 

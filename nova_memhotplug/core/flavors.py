@@ -17,12 +17,12 @@ from collections.abc import Mapping
 import dataclasses
 
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import numa
-from nova_memhotplug.core import spec
 
 #: Sizes that only a cold resize can change, with their units.
 _FIXED = ('vcpus', 'root_gb', 'ephemeral_gb', 'swap')
-_PREFIX = spec.NAMESPACE + ':'
+_PREFIX = memory_spec.NAMESPACE + ':'
 
 
 @dataclasses.dataclass(frozen=True)

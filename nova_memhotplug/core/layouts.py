@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import dataclasses
 
 from nova_memhotplug.core import domain
-from nova_memhotplug.core import spec as spec_mod
-from nova_memhotplug.core import strategy as strategies
+from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import strategies
 from nova_memhotplug.core import units
 
 #: The smallest cell libvirt renders: it rounds 1..1024 KiB up to 1 MiB
@@ -44,7 +44,7 @@ class Layout:
 def lay_out(
     cells: Sequence[domain.Cell],
     memory_kib: int,
-    spec: spec_mod.MemorySpec,
+    spec: memory_spec.MemorySpec,
     strategy: str,
     page_kib: int = 0,
 ) -> Layout:
@@ -55,7 +55,7 @@ def lay_out(
     :param cells: the cells Nova made; may be empty
     :param memory_kib: RAM to boot with, in KiB
     :param spec: what the flavor says
-    :param strategy: one of ``core.strategy``'s names, not ``auto``
+    :param strategy: one of ``core.strategies``'s names, not ``auto``
     :param page_kib: huge page that backs the cells, in KiB; 0 for none
     :returns: the layout
     """

@@ -21,20 +21,21 @@ from nova import servicegroup
 from oslo_log import log as logging
 from oslo_utils import excutils
 
-from nova_memhotplug.compute import history
+from nova_memhotplug.api import planning
+from nova_memhotplug.api import settle
+from nova_memhotplug.common import history
+from nova_memhotplug.common import rpcapi
+from nova_memhotplug.common import specs
 from nova_memhotplug.compute import pause_points
-from nova_memhotplug.compute import plan as plan_mod
-from nova_memhotplug.compute import rpcapi
-from nova_memhotplug.compute import settle
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import flavor as flavor_mod
+from nova_memhotplug.core import flavors
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import report
-from nova_memhotplug.core import spec as spec_mod
 
 LOG = logging.getLogger(__name__)
 
 #: What the methods below raise, too.
-PlanRefused = plan_mod.PlanRefused
+PlanRefused = planning.PlanRefused
 
 
 class API:
@@ -43,7 +44,7 @@ class API:
     def __init__(self):
         self._rpcapi = rpcapi.MemHotplugAPI()
         self.servicegroup_api = servicegroup.API()
-        self._planner = plan_mod.Planner(
+        self._planner = planning.Planner(
             self._rpcapi, self.servicegroup_api)
 
     def get_memory(
@@ -89,7 +90,7 @@ class API:
         plan = document['plan']
         if plan['reasons']:
             raise PlanRefused(plan['reasons'][0])
-        document['changed'] = plan_mod.is_change(document, flavor)
+        document['changed'] = planning.is_change(document, flavor)
         if document['changed']:
             self._check_claim(context, instance, memory_mb, flavor)
             self._start(context, instance, memory_mb, flavor)
@@ -111,11 +112,11 @@ class API:
         if flavor.disabled:
             raise exception.FlavorNotFound(flavor_id=flavor_id)
         try:
-            flavor_mod.check_change(_shape(instance.flavor), _shape(flavor))
-            spec = plan_mod.spec_of(flavor)
+            flavors.check_change(_shape(instance.flavor), _shape(flavor))
+            spec = specs.spec_of(flavor)
             if spec is None:
                 raise errors.NotElastic()
-            spec_mod.check_boot_size(spec, flavor.memory_mb)
+            memory_spec.check_boot_size(spec, flavor.memory_mb)
         except errors.MemoryHotplugError as exc:
             raise PlanRefused(report.reason(exc))
         is_same = (flavor.flavorid == instance.flavor.flavorid and
@@ -137,7 +138,7 @@ class API:
     @staticmethod
     def _check_claim(context, instance, memory_mb, flavor):
         """Refuse what the claim on the host would, as far as can be known."""
-        for refusal in plan_mod.claim_refusals(
+        for refusal in planning.claim_refusals(
                 context, instance, memory_mb, flavor):
             if not isinstance(refusal, errors.AccountingFailed):
                 raise PlanRefused(report.reason(
@@ -164,7 +165,7 @@ class API:
 
 def _shape(flavor):
     """Take from a Nova flavor what a resize of memory looks at."""
-    return flavor_mod.Flavor(
+    return flavors.Flavor(
         name=flavor.name, memory_mb=flavor.memory_mb, vcpus=flavor.vcpus,
         root_gb=flavor.root_gb, ephemeral_gb=flavor.ephemeral_gb,
         swap=flavor.swap, extra_specs=flavor.extra_specs)

@@ -25,8 +25,8 @@ from nova import exception
 from nova import objects
 from oslo_log import log as logging
 
-from nova_memhotplug.compute import numa
-from nova_memhotplug.core import spec as spec_mod
+from nova_memhotplug.common import nodes
+from nova_memhotplug.core import memory_spec
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def sync(context, instance, any_task: bool = False) -> None:
     if _key(request_spec.flavor) == _key(instance.flavor):
         return
     try:
-        request_spec.numa_topology = numa.constraints(
+        request_spec.numa_topology = nodes.constraints(
             instance.flavor, instance.image_meta)
     except exception.NovaException:
         LOG.warning('The NUMA topology of the RequestSpec stays as it is.',
@@ -73,4 +73,4 @@ def _key(flavor):
 def _is_settled(instance, any_task) -> bool:
     return ((any_task or instance.task_state is None) and
             instance.vm_state not in _IN_TRANSIT and
-            spec_mod.MAX_MEMORY_MB in instance.flavor.extra_specs)
+            memory_spec.MAX_MEMORY_MB in instance.flavor.extra_specs)

@@ -103,6 +103,27 @@ class Launch:
         return dataclasses.asdict(self) | {'models': list(self.models)}
 
 
+def of(
+    guest: domain.GuestMemory, is_elastic: bool, shim_directory: str,
+) -> str | None:
+    """Tell with which zero-cell strategy a guest was started.
+
+    :param guest: what its domain has
+    :param is_elastic: whether its flavor has a ceiling
+    :param shim_directory: where the host has the emulator shim
+    :returns: the strategy; None for a guest without room for growth
+    """
+    if not is_elastic:
+        return None
+    if guest.reserved_cell is None:
+        return EXISTING if guest.max_kib else None
+    if guest.reserved_cell.memory_kib:
+        return TINY
+    if guest.emulator.startswith(shim_directory.rstrip('/') + '/'):
+        return SHIM
+    return NATIVE
+
+
 def check_destination(
     launch: Launch, support: ArchSupport | None, shim: str | None,
     models: Collection[str],

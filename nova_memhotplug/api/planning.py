@@ -16,35 +16,28 @@ A plan is made from the note that the host has left with the server
 no note, or the host does not keep it up to date, the host is asked.
 """
 
+import dataclasses
+
 from nova.compute import api as compute_api
 from nova.compute import vm_states
-from nova import conf as nova_conf
 from nova import exception
 from nova import objects
 import oslo_messaging as messaging
 
-from nova_memhotplug.compute import compositions
-from nova_memhotplug.compute import history
-from nova_memhotplug.compute import notes as compute_notes
-from nova_memhotplug.compute import numa
-from nova_memhotplug.compute import observe
-from nova_memhotplug.compute import placement
-from nova_memhotplug.compute import quota
-from nova_memhotplug.compute import request_spec
-from nova_memhotplug.compute import rpcapi
-from nova_memhotplug import conf
+from nova_memhotplug.api import quota
+from nova_memhotplug.api import request_spec
+from nova_memhotplug.common import exclusions
+from nova_memhotplug.common import history
+from nova_memhotplug.common import nodes
+from nova_memhotplug.common import placement
+from nova_memhotplug.common import rpcapi
+from nova_memhotplug.common import specs
+from nova_memhotplug.common import states
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
-from nova_memhotplug.core import numa as core_numa
+from nova_memhotplug.core import numa
+from nova_memhotplug.core import observations
 from nova_memhotplug.core import report
-from nova_memhotplug.core import spec as spec_mod
-from nova_memhotplug.models import registry
-
-CONF = nova_conf.CONF
-conf.memhotplug.register_opts(CONF)
-
-#: The states in which a domain runs or could at once.
-_HAS_LIVE_DOMAIN = (vm_states.ACTIVE, vm_states.PAUSED)
 
 #: Where a document comes from: the host was asked, or nova-api knows by
 #: itself what the guest has, or what it would boot with.
@@ -109,31 +102,60 @@ class Planner:
         :raises HostUnaware: if the host has not this extension
         """
         try:
-            document = self._hosts.get_memory(context, instance, memory_mb)
+            answer = self._hosts.observe_memory(
+                context, instance, ask_guest=memory_mb is None)
         except messaging.MessagingTimeout:
             raise exception.ServiceUnavailable()
         except (messaging.UnsupportedVersion, messaging.RemoteError) as exc:
             if not rpcapi.is_unsupported(exc):
                 raise
             raise errors.HostUnaware()
+        spec = self._own_spec(instance)
+        books_mb = instance.flavor.memory_mb
+        if answer is None:
+            document = report.stopped(spec, books_mb)
+            document['reasons'].append(report.reason(errors.GuestOff()))
+        else:
+            seen = observations.from_document(answer)
+            if seen is None:
+                raise errors.HostUnaware()
+            try:
+                grow = specs.grow_of(spec)
+            except errors.UnknownModel as exc:
+                raise exception.InvalidInput(reason=str(exc))
+            document = report.running(seen, spec, books_mb, grow)
+            if memory_mb is not None:
+                document['plan'] = report.plan(seen, spec, memory_mb, grow)
         _add_plan(document, memory_mb)
         return document | {'source': HOST}
 
     def _document(self, context, instance, memory_mb):
         """Describe a server from the nearest source that knows."""
-        if instance.vm_state not in _HAS_LIVE_DOMAIN or not instance.host:
+        if (instance.vm_state not in states.HAS_LIVE_DOMAIN or
+                not instance.host):
             return self._from_flavor(report.stopped, instance, memory_mb)
         if memory_mb is not None:
             seen = self._from_note(instance)
-            if seen is not None and compute_notes.is_kept(context, instance):
-                grow = observe.grow_of(seen.spec)
-                return report.running(seen, grow) | {
+            if seen is not None and self._is_kept(context, instance):
+                spec = self._own_spec(instance)
+                grow = specs.grow_of(spec)
+                return report.running(
+                    seen, spec, instance.flavor.memory_mb, grow) | {
                     'source': NOTE, 'guest': None,
-                    'plan': report.plan(seen, memory_mb, grow)}
+                    'plan': report.plan(seen, spec, memory_mb, grow)}
         try:
             return self.ask_host(context, instance, memory_mb)
         except errors.HostUnaware:
             return self._from_flavor(report.unaware, instance, memory_mb)
+
+    @staticmethod
+    def _is_kept(context, instance) -> bool:
+        try:
+            return rpcapi.can_resize(
+                objects.ComputeNode.get_by_host_and_nodename(
+                    context, instance.host, instance.node))
+        except exception.ComputeHostNotFound:
+            return False
 
     def _from_flavor(self, describe, instance, memory_mb):
         """Describe a server as far as nova-api itself knows it.
@@ -145,7 +167,7 @@ class Planner:
         _add_plan(document, memory_mb)
         return document | {'source': FLAVOR}
 
-    def _from_note(self, instance) -> report.Observation | None:
+    def _from_note(self, instance) -> observations.Observation | None:
         """Read the note of a server.
 
         :returns: what it says; None if there is none that can be believed
@@ -155,15 +177,13 @@ class Planner:
         total_mb = instance.flavor.memory_mb
         if spec is None or note is None or note.guest.present_mb != total_mb:
             return None
-        return report.Observation(
-            guest=note.guest, spec=spec, books_mb=total_mb,
-            step_mb=note.step_mb, strategy=note.strategy,
-            excluded=compositions.excluded(instance, note.guest.arch))
+        return dataclasses.replace(note, excluded=exclusions.excluded(
+            instance, note.guest.arch))
 
     @staticmethod
     def _own_spec(instance):
         try:
-            return spec_of(instance.flavor)
+            return specs.spec_of(instance.flavor)
         except errors.InvalidSpec as exc:
             raise exception.InvalidInput(reason=str(exc))
 
@@ -200,18 +220,6 @@ class Planner:
             if service.binary == 'nova-compute')
 
 
-def spec_of(flavor) -> spec_mod.MemorySpec | None:
-    """Read what a flavor says.
-
-    :param flavor: a ``nova.objects.Flavor``
-    :returns: the spec; None without a ceiling
-    :raises InvalidSpec: if it cannot be read
-    """
-    return spec_mod.from_extra_specs(
-        flavor.extra_specs, CONF.memhotplug.default_slots,
-        registry.models())
-
-
 def claim_refusals(context, instance, memory_mb, flavor=None):
     """Say what keeps a server from claiming what it needs for a total.
 
@@ -242,7 +250,7 @@ def claim_refusals(context, instance, memory_mb, flavor=None):
 
 def _check_nodes(context, instance, memory_mb):
     """Check the nodes of its host that a server is bound to."""
-    topology = numa.topology_of(context, instance)
+    topology = nodes.topology_of(context, instance)
     if topology is None:
         return
     try:
@@ -251,8 +259,8 @@ def _check_nodes(context, instance, memory_mb):
     except exception.ComputeHostNotFound:
         # Then placement does not tell of its host, either.
         return
-    numa.check_room(
-        node, topology, core_numa.grown(numa.cells_mb(topology), memory_mb))
+    nodes.check_room(
+        node, topology, numa.grown(nodes.cells_mb(topology), memory_mb))
 
 
 def is_change(document, flavor=None) -> bool:

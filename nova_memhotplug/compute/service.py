@@ -1,0 +1,40 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Wire what runs in nova-compute beside Nova's own manager."""
+
+import functools
+import typing as ty
+
+from nova_memhotplug.compute import books
+from nova_memhotplug.compute import endpoint
+from nova_memhotplug.compute import notes
+from nova_memhotplug.compute import reconcile
+
+
+def start(
+    manager: ty.Any, guests: ty.Any, host: str,
+) -> reconcile.Reconciler:
+    """Start to serve requests, and to look after the books of a host.
+
+    :param manager: the ``nova.compute.manager.ComputeManager``
+    :param guests: the ``virt.guest.Guests`` of the host
+    :param host: the name of the host
+    :returns: who is to be told when guests need a look
+    """
+    notes.catch_up(guests, host)
+    ledger = books.Books(
+        manager.reportclient, manager.rt,
+        functools.partial(notes.take, guests))
+    reconciler = reconcile.Reconciler(host, guests, ledger)
+    manager.additional_endpoints.append(
+        endpoint.MemHotplugEndpoint(manager, guests, ledger, reconciler))
+    return reconciler
