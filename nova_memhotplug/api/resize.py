@@ -26,7 +26,6 @@ from nova_memhotplug.api import settle
 from nova_memhotplug.common import history
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.common import specs
-from nova_memhotplug.compute import pause_points
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import flavors
 from nova_memhotplug.core import memory_spec
@@ -154,13 +153,11 @@ class API:
             objects.InstanceAction.action_start(
                 context, instance.uuid, history.RESIZE_MEMORY,
                 want_result=False)
-            pause_points.reach(pause_points.BEFORE_CAST)
             self._rpcapi.resize_memory(context, instance, memory_mb, flavor)
         except Exception:
             with excutils.save_and_reraise_exception():
                 instance.task_state = None
                 instance.save(expected_task_state=[task_states.RESIZE_PREP])
-        pause_points.reach(pause_points.AFTER_CAST)
 
 
 def _shape(flavor):

@@ -26,9 +26,9 @@ import oslo_messaging as messaging
 from nova_memhotplug.api import request_spec
 from nova_memhotplug.cmd import audit
 from nova_memhotplug.common import nodes
+from nova_memhotplug.common import placement as placement_mod
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.common import states
-from nova_memhotplug.compute import books
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import observations
@@ -63,8 +63,7 @@ class Census:
     """
 
     def __init__(self, placement):
-        # Reading needs no resource tracker, which only compute hosts have.
-        self._books = books.Books(placement, tracker=None)
+        self._placement = placement_mod.Placement(placement)
         self._hosts = rpcapi.MemHotplugAPI()
         self._services = servicegroup.API()
         self._up: dict[str, bool] = {}
@@ -146,7 +145,7 @@ class Census:
 
     def _allocated_mb(self, context, instance) -> int | None:
         try:
-            return self._books.allocated_mb(context, instance)
+            return self._placement.allocated(context, instance)[1]
         except errors.NothingAllocated:
             return None
         except errors.AccountingFailed as exc:

@@ -30,7 +30,7 @@ from nova_memhotplug.core import errors
 
 #: Name of the instance action, as users see it.
 RESIZE_MEMORY = 'resizeMemory'
-_EVENT = 'compute_resize_memory'
+EVENT = 'compute_resize_memory'
 #: All actions that put a server into the task state ``resize_prep``.
 _PREPARING = (RESIZE_MEMORY, instance_actions.RESIZE,
               instance_actions.MIGRATE)
@@ -116,10 +116,10 @@ def give_up(instance, request_id: str, host: str, timeout: int) -> None:
     error = exception.ResizeError(
         reason=pack(errors.RequestLost(seconds=timeout)))
     objects.InstanceActionEvent.event_start(
-        context, instance.uuid, _EVENT, want_result=False, host=host)
+        context, instance.uuid, EVENT, want_result=False, host=host)
     # Without a traceback Nova would take it for a success.
     objects.InstanceActionEvent.event_finish_with_failure(
-        context, instance.uuid, _EVENT, exc_val=error, exc_tb='',
+        context, instance.uuid, EVENT, exc_val=error, exc_tb='',
         want_result=False)
 
 
@@ -145,7 +145,7 @@ def _newest(context, instance, names):
 def _events(context, action):
     """List the events of an action that are about memory, newest first."""
     return [event for event in objects.InstanceActionEventList.get_by_action(
-        context, action.id) if event.event == _EVENT]
+        context, action.id) if event.event == EVENT]
 
 
 def _describe(context, instance, action):

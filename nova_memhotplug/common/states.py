@@ -9,6 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
+
 """In which states of a server its books can be compared.
 
 The states of Nova (``nova.compute.vm_states``), as both nova-api and

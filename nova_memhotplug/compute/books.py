@@ -12,19 +12,21 @@
 
 """Nova's books of one server: placement, the instance, the host's usage."""
 
+from collections.abc import Sequence
 import typing as ty
 
 from nova.compute import resource_tracker
+from nova.compute import task_states
 from nova import exception
+from nova import objects
 from nova import utils
-import os_resource_classes as orc
 from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova_memhotplug.common import nodes
 from nova_memhotplug.common import placement
-from nova_memhotplug.compute import notes
-from nova_memhotplug.core import errors
+from nova_memhotplug.core import accounting
+from nova_memhotplug.core import notes
 from nova_memhotplug.core import numa
 
 LOG = logging.getLogger(__name__)
@@ -35,93 +37,78 @@ class Books:
 
     :param reportclient: Nova's placement client
     :param tracker: Nova's ``ResourceTracker`` of the host
-    :param take_note: makes a note of what the guest of an instance has; None
-        where there are no guests
     """
 
-    def __init__(self, reportclient, tracker, take_note=None):
-        self._reportclient = reportclient
+    def __init__(self, reportclient: ty.Any, tracker: ty.Any):
         self._placement = placement.Placement(reportclient)
         self._tracker = tracker
-        self._take_note = take_note
 
-    def allocated_mb(self, context, instance) -> int:
-        """Read what a server has allocated in placement.
+    def allocation(
+        self, context: ty.Any, instance: ty.Any,
+    ) -> placement.Allocation:
+        """Read what a server has allocated. This is one request.
 
         :param context: the request context
-        :param instance: a ``nova.objects.Instance``
-        :returns: the amount, in MiB
+        :param instance: a ``nova.objects.Instance`` of this host
+        :returns: the allocation
         :raises NothingAllocated: if it has not even an allocation there
         :raises AccountingFailed: if placement does not say
         """
-        return self._placement.allocated(context, instance)[1]
+        return self._placement.allocation(
+            context, instance.uuid, self._provider(context, instance))
 
-    def allocate(self, context, instance, total_mb: int, flavor=None) -> int:
+    def allocate(
+        self, context: ty.Any, instance: ty.Any, total_mb: int,
+        flavor: ty.Any = None,
+    ) -> None:
         """Bring a server's allocation to what a total takes.
 
-        What is missing is added to what is there, under the instance's lock,
-        so that doing it again does no harm.
+        It is set to an amount, under the instance's lock, so that doing it
+        again does no harm.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``
         :param total_mb: RAM of the server, in MiB
         :param flavor: the flavor that counts, if not the instance's own
-        :returns: by how much the allocation has grown, in MiB
         :raises HostFull: if the host has not that much
         :raises AccountingFailed: if placement does not do it
         """
-        provider, delta_mb = self._placement.missing(
-            context, instance, total_mb, flavor)
-        try:
-            self._change(context, instance, provider, delta_mb)
-        except exception.AllocationUpdateFailed as exc:
-            free_mb = self._free_mb(provider)
-            if free_mb is not None and free_mb < delta_mb:
-                raise errors.HostFull(asked_mb=delta_mb, free_mb=free_mb)
-            raise errors.AccountingFailed(reason=exc.format_message())
-        except placement.FAILURES as exc:
-            raise errors.AccountingFailed(reason=exc)
-        return delta_mb
+        self._allocate(
+            context, instance, self.allocation(context, instance), total_mb,
+            flavor)
 
-    def claim_nodes(self, context, instance, cells_mb) -> None:
-        """Claim memory, and huge pages, of the nodes that a server is on.
-
-        Nova's own claims hold the same lock, so what has been found free
-        cannot be claimed by another before this is written.
+    def claim(
+        self, context: ty.Any, instance: ty.Any,
+        found: placement.Allocation, total_mb: int, cells_mb: Sequence[int],
+        flavor: ty.Any = None,
+    ) -> None:
+        """Claim what a server needs for a total: in placement, on its nodes.
 
         :param context: the request context
-        :param instance: a ``nova.objects.Instance``; saved
+        :param instance: a ``nova.objects.Instance``; saved if it is bound to
+            nodes
+        :param found: what it has allocated
+        :param total_mb: RAM it is to have, in MiB
         :param cells_mb: RAM that each of its NUMA cells is to have, in MiB
+        :param flavor: a flavor it changes to; None to keep its own
+        :raises HostFull: if the host has not that much
         :raises HostNodeFull: if a node has not that much
-        :raises AccountingFailed: if its guest has other cells than Nova has
-            on record
+        :raises AccountingFailed: if placement does not do it, or the guest
+            has other cells than Nova has on record
         """
-        @utils.synchronized(
-            resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
-        def locked():
-            if instance.numa_topology is None:
-                return
-            nodes.check_cells(instance.numa_topology, cells_mb)
-            if not self._tracker.disabled(instance.node):
-                nodes.check_room(
-                    self._tracker.compute_nodes[instance.node],
-                    instance.numa_topology, cells_mb)
-            before = self._usage(instance)
-            _save(instance, _Record.of(instance)._replace(
-                numa_topology=nodes.resized(
-                    instance.numa_topology, cells_mb)))
-            self._track(context, instance, before)
-
-        locked()
+        self._allocate(context, instance, found, total_mb, flavor)
+        if instance.numa_topology is not None:
+            self._claim_nodes(context, instance, cells_mb)
 
     def commit(
-        self, context, instance, total_mb: int, cells_mb, flavor=None,
+        self, context: ty.Any, instance: ty.Any, total_mb: int,
+        cells_mb: Sequence[int], flavor: ty.Any = None,
+        note: str | None = None, ends_task: bool = False,
     ) -> None:
         """Write a new total into the instance and the host's usage.
 
-        The note of the guest goes with it. All change while the resource
-        tracker is held, so that its periodic task sees them before or after,
-        and never counts memory twice.
+        All change while the resource tracker is held, so that its periodic
+        task sees them before or after, and never counts memory twice.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``; saved
@@ -129,56 +116,77 @@ class Books:
         :param cells_mb: RAM that each of its NUMA cells has, in MiB; does
             not count for one that has none for Nova
         :param flavor: a flavor it changes to; None to keep its own
+        :param note: the note of the guest as it is now; None for none
+        :param ends_task: whether the resize ends with it, and so the task
+            state
         :raises AccountingFailed: if its guest has other cells than Nova has
             on record
         """
-        new = (flavor or instance.flavor).obj_clone()
-        new.memory_mb = total_mb
-        topology = instance.numa_topology
-        if topology is not None:
-            nodes.check_cells(topology, cells_mb)
-            topology = nodes.resized(topology, cells_mb)
-            new.extra_specs = numa.with_cells(
-                new.extra_specs, cells_mb)
-        record = _Record(new, total_mb, new.id, topology)
-        note = self._take_note and self._take_note(instance)
+        record = _Record.resized(instance, total_mb, cells_mb, flavor)
+        metadata = annotated(context, instance, note)
 
         @utils.synchronized(
             resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
-        def locked():
+        def locked() -> None:
             before = self._usage(instance)
-            _save_with_note(context, instance, record, note)
-            self._track(context, instance, before)
+            _save(instance, record._replace(system_metadata=metadata),
+                  ends_task)
+            self._track(instance, before)
 
         locked()
 
-    def _change(self, context, instance, provider, delta_mb: int) -> None:
-        change = {provider: {'resources': {orc.MEMORY_MB: abs(delta_mb)}}}
-        if delta_mb > 0:
-            self._reportclient.add_resources_to_instance_allocation(
-                context, instance.uuid, change)
-        elif delta_mb < 0:
-            self._reportclient.remove_resources_from_instance_allocation(
-                context, instance.uuid, change)
+    def _provider(self, context: ty.Any, instance: ty.Any) -> str:
+        """Find the resource provider of a server's host.
 
-    def _free_mb(self, provider) -> int | None:
-        """Ask placement what a host has free; None if it does not say."""
-        try:
-            return self._placement.free_mb(provider)
-        except errors.AccountingFailed:
-            LOG.warning('Placement does not tell what is free on %s.',
-                        provider, exc_info=True)
-            return None
+        Nova gives it the UUID of the compute node, which the tracker knows
+        as soon as it has looked at the host once.
+        """
+        node = self._tracker.compute_nodes.get(instance.node)
+        if node is not None:
+            return str(node.uuid)
+        return self._placement.provider(context, instance)
 
-    def _usage(self, instance):
+    def _allocate(
+        self, context: ty.Any, instance: ty.Any,
+        found: placement.Allocation, total_mb: int, flavor: ty.Any,
+    ) -> None:
+        self._placement.set_memory(context, found, accounting.allocation_mb(
+            total_mb, (flavor or instance.flavor).extra_specs))
+
+    def _claim_nodes(
+        self, context: ty.Any, instance: ty.Any, cells_mb: Sequence[int],
+    ) -> None:
+        """Claim memory, and huge pages, of the nodes that a server is on.
+
+        Nova's own claims hold the same lock, so what has been found free
+        cannot be claimed by another before this is written.
+        """
+        @utils.synchronized(
+            resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
+        def locked() -> None:
+            topology = instance.numa_topology
+            nodes.check_cells(topology, cells_mb)
+            if not self._tracker.disabled(instance.node):
+                nodes.check_room(
+                    self._tracker.compute_nodes[instance.node], topology,
+                    cells_mb)
+            before = self._usage(instance)
+            _save(instance, _Record.of(instance)._replace(
+                numa_topology=nodes.resized(topology, cells_mb)))
+            self._track(instance, before)
+
+        locked()
+
+    def _usage(self, instance: ty.Any) -> ty.Any:
         return self._tracker._get_usage_dict(instance, instance)
 
-    def _track(self, context, instance, before) -> None:
+    def _track(self, instance: ty.Any, before: ty.Any) -> None:
         """Let the host's usage follow; Nova's own method does not.
 
         ResourceTracker.update_usage changes nothing for an instance that it
         tracks already (facts-nova.md, traps). A server that has just come
-        here by a migration counts by that until the periodic task.
+        here by a migration counts by that until the periodic task. What
+        placement has on record of the host itself stays as it is.
         """
         node = instance.node
         if self._tracker.disabled(node) or not (
@@ -188,11 +196,73 @@ class Books:
         self._tracker._update_usage(before, node, sign=-1)
         self._tracker._update_usage(self._usage(instance), node, sign=1)
         try:
-            self._tracker._update(
-                context, self._tracker.compute_nodes[node])
+            self._tracker.compute_nodes[node].save()
         except Exception:
             LOG.warning('The usage of host %s is reported later, by the '
                         'periodic task.', node, exc_info=True)
+
+
+def unchanged(flavor: ty.Any) -> ty.Any:
+    """Copy a flavor as one that nobody has changed.
+
+    A stored flavor carries the names of its changed fields. Whoever reads it
+    takes them for changes of its own, and writes back the flavor that it has
+    in hand with any later save of the instance, over a newer one
+    (nova/objects/instance.py, _save_flavor).
+
+    :param flavor: a ``nova.objects.Flavor``
+    :returns: the copy
+    """
+    copy = flavor.obj_clone()
+    copy.obj_reset_changes(recursive=True)
+    return copy
+
+
+def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:
+    """Leave a note with an instance whose guest was just started.
+
+    Nova saves the instance once more when the guest is up, but not where it
+    starts guests again after a reboot of the host. Nothing is wrong with a
+    server whose note is missing: plans ask its host.
+
+    :param context: a request context
+    :param instance: a ``nova.objects.Instance``; saved, with its flavor as
+        one that nobody has changed
+    :param note: the note; None for none
+    """
+    try:
+        instance.system_metadata = annotated(context, instance, note)
+        if instance.flavor.obj_what_changed():
+            instance.flavor = unchanged(instance.flavor)
+        instance.save()
+    except Exception:
+        LOG.warning('The note of the memory of this server is not saved.',
+                    instance=instance, exc_info=True)
+
+
+def annotated(
+    context: ty.Any, instance: ty.Any, note: str | None,
+) -> dict[str, str]:
+    """Put a note in the place of the one in an instance's system metadata.
+
+    They are saved as a whole, and nova-api writes into them, too: the reason
+    of a lock, for example. So they are read again, unless Nova has changed
+    something in them that it will save.
+
+    :param context: a request context
+    :param instance: a ``nova.objects.Instance``
+    :param note: the note; None for none
+    :returns: the system metadata to be saved
+    :raises nova.exception.InstanceNotFound: if it has been deleted
+    """
+    current = instance.system_metadata
+    if 'system_metadata' not in instance.obj_what_changed():
+        current = objects.Instance.get_by_uuid(
+            context, instance.uuid,
+            expected_attrs=['system_metadata']).system_metadata
+    others = {key: value for key, value in current.items()
+              if key != notes.KEY}
+    return others if note is None else others | {notes.KEY: note}
 
 
 class _Record(ty.NamedTuple):
@@ -202,43 +272,72 @@ class _Record(ty.NamedTuple):
     :param memory_mb: its RAM, in MiB
     :param instance_type_id: its ID in the database
     :param numa_topology: a ``nova.objects.InstanceNUMATopology``, or None
+    :param system_metadata: with the note of its guest
     """
 
     flavor: ty.Any
     memory_mb: int
     instance_type_id: int
     numa_topology: ty.Any
+    system_metadata: ty.Any
 
     @classmethod
-    def of(cls, instance) -> '_Record':
+    def of(cls, instance: ty.Any) -> '_Record':
         return cls(*(getattr(instance, field) for field in cls._fields))
 
-    def put(self, instance) -> None:
+    @classmethod
+    def resized(
+        cls, instance: ty.Any, total_mb: int, cells_mb: Sequence[int],
+        flavor: ty.Any = None,
+    ) -> '_Record':
+        """Make the record of an instance that has another total."""
+        new = (flavor or instance.flavor).obj_clone()
+        new.memory_mb = total_mb
+        new.extra_specs = accounting.with_total(new.extra_specs, total_mb)
+        topology = instance.numa_topology
+        if topology is not None:
+            nodes.check_cells(topology, cells_mb)
+            topology = nodes.resized(topology, cells_mb)
+            new.extra_specs = numa.with_cells(new.extra_specs, cells_mb)
+        return cls(unchanged(new), total_mb, new.id, topology,
+                   instance.system_metadata)
+
+    def put(self, instance: ty.Any) -> None:
         for field, value in self._asdict().items():
             if getattr(instance, field) is not value:
                 setattr(instance, field, value)
 
 
-def _save_with_note(context, instance, record: _Record, note) -> None:
-    """Save an instance with the note of its guest."""
-    metadata = notes.put(context, instance, note)
-    try:
-        _save(instance, record)
-    except Exception:
-        with excutils.save_and_reraise_exception():
-            instance.system_metadata = metadata
-            instance.obj_reset_changes(['system_metadata'])
-
-
-def _save(instance, record: _Record) -> None:
+def _save(
+    instance: ty.Any, record: _Record, ends_task: bool = False,
+) -> None:
     """Save an instance; leave nothing unsaved in it if that fails, because
     Nova saves it again when it resets the task state.
     """
     before = _Record.of(instance)
     record.put(instance)
     try:
-        instance.save()
+        if ends_task:
+            _save_last(instance)
+        else:
+            instance.save()
     except Exception:
         with excutils.save_and_reraise_exception():
             before.put(instance)
             instance.obj_reset_changes(_Record._fields)
+
+
+def _save_last(instance: ty.Any) -> None:
+    """Save an instance, and end its task state with it.
+
+    An administrator may have reset the state meanwhile, and something else
+    may have begun: the guest has the memory all the same.
+    """
+    instance.task_state = None
+    try:
+        instance.save(expected_task_state=[task_states.RESIZE_PREP])
+    except exception.UnexpectedTaskStateError as exc:
+        LOG.warning('The task state was changed by another: %s', exc,
+                    instance=instance)
+        instance.obj_reset_changes(['task_state'])
+        instance.save()

@@ -16,7 +16,9 @@ Only exceptions of ``nova.exception`` may leave these methods: others do not
 cross the wire (nova/rpc.py, ALLOWED_EXMODS).
 """
 
-import functools
+from collections.abc import Sequence
+import datetime
+import typing as ty
 
 from nova.compute import manager as compute_manager
 from nova.compute import task_states
@@ -24,13 +26,15 @@ from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import exception
 from nova import utils
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from nova_memhotplug.common import history
 from nova_memhotplug.common import rpcapi
-from nova_memhotplug.compute import observe
-from nova_memhotplug.compute import pause_points
+from nova_memhotplug.compute import books
+from nova_memhotplug.compute import look
+from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import resize
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import observations
@@ -39,22 +43,8 @@ from nova_memhotplug.models import registry
 
 LOG = logging.getLogger(__name__)
 
-
-def _unless_over(function):
-    """Ignore a request that was given up before it arrived.
-
-    It has an end on record. To begin it again would overwrite that, and
-    might serve it in place of a newer one.
-    """
-    @functools.wraps(function)
-    def wrapper(self, context, instance, *args, **kwargs):
-        if history.is_over(context, instance):
-            LOG.warning('Request %s was given up before it arrived.',
-                        context.request_id, instance=instance)
-            return
-        function(self, context, instance, *args, **kwargs)
-
-    return wrapper
+#: What the database keeps of a time may be rounded, by less than this.
+_ROUNDING = datetime.timedelta(seconds=2)
 
 
 class MemHotplugEndpoint:
@@ -62,41 +52,50 @@ class MemHotplugEndpoint:
 
     :param manager: the ``nova.compute.manager.ComputeManager``
     :param guests: the ``virt.guest.Guests`` of the host
-    :param books: the ``Books`` of the host
+    :param ledger: the ``Books`` of the host
     :param reconciler: the ``Reconciler`` of the host
     """
 
     target = messaging.Target(
         namespace=rpcapi.NAMESPACE, version=rpcapi.VERSION)
 
-    def __init__(self, manager, guests, books, reconciler):
+    def __init__(
+        self, manager: ty.Any, guests: ty.Any, ledger: books.Books,
+        reconciler: reconcile.Reconciler,
+    ):
         self.host = manager.host
         self._manager = manager
         self._guests = guests
-        self._books = books
+        self._books = ledger
         self._reconciler = reconciler
 
-    @compute_manager.wrap_exception()
-    def observe_memory(self, context, instance, ask_guest=False):
+    @messaging.expected_exceptions(
+        exception.InstanceNotFound, exception.InternalError)
+    def observe_memory(
+        self, context: ty.Any, instance: ty.Any, ask_guest: bool = False,
+    ) -> dict[str, ty.Any] | None:
         """Say what is known of the guest of a server.
 
         :param instance: a ``nova.objects.Instance``
         :param ask_guest: whether to ask the guest's agent, too
         :returns: the document of ``core.observations``; None if the guest
             does not run
+        :raises nova.exception.InstanceNotFound: if it has no domain
         :raises nova.exception.InternalError: if its domain cannot be read
         """
         try:
-            return observations.to_document(observe.observe(
+            return observations.to_document(look.observe(
                 self._guests, instance, ask_guest))
         except errors.GuestOff:
             return None
         except errors.MemoryHotplugError as exc:
             raise exception.InternalError(str(exc))
 
-    @compute_manager.wrap_exception()
-    def get_totals(self, context, uuids):
-        """Say what the guests of this host have.
+    @messaging.expected_exceptions(exception.InternalError)
+    def get_totals(
+        self, context: ty.Any, uuids: Sequence[str],
+    ) -> dict[str, int | None]:
+        """Say what guests of this host have.
 
         :param uuids: UUIDs of the servers that are asked for
         :returns: RAM of each of those that run, in MiB, by the server's
@@ -104,16 +103,21 @@ class MemHotplugEndpoint:
         :raises nova.exception.InternalError: if libvirt does not list them
         """
         try:
-            return self._guests.totals(uuids)
+            return ty.cast(
+                dict[str, int | None], self._guests.totals(uuids))
         except errors.MemoryHotplugError as exc:
             raise exception.InternalError(str(exc))
 
-    @compute_manager.wrap_exception()
-    def get_launch(self, context, instance):
+    @messaging.expected_exceptions(
+        exception.InstanceNotFound, exception.InternalError)
+    def get_launch(
+        self, context: ty.Any, instance: ty.Any,
+    ) -> dict[str, ty.Any]:
         """Say how the guest of a server was started.
 
         :param instance: a ``nova.objects.Instance``
         :returns: the document of ``core.strategies.Launch``
+        :raises nova.exception.InstanceNotFound: if it has no domain
         :raises nova.exception.InternalError: if its domain cannot be read
         """
         try:
@@ -123,12 +127,12 @@ class MemHotplugEndpoint:
         except errors.MemoryHotplugError as exc:
             raise exception.InternalError(str(exc))
 
+    @messaging.expected_exceptions(exception.ResizeError)
     @compute_manager.wrap_exception()
-    @_unless_over
-    @compute_manager.reverts_task_state
-    @compute_utils.wrap_instance_event(prefix='compute')
-    @compute_manager.wrap_instance_fault
-    def resize_memory(self, context, instance, memory_mb, flavor=None):
+    def resize_memory(
+        self, context: ty.Any, instance: ty.Any, memory_mb: int,
+        flavor: ty.Any = None,
+    ) -> None:
         """Bring a server to a wanted total.
 
         :param instance: a ``nova.objects.Instance`` in the task state
@@ -139,51 +143,95 @@ class MemHotplugEndpoint:
         :raises nova.exception.ResizeError: if that could not be done
         """
         @utils.synchronized(instance.uuid)
-        def locked():
-            self._check_still_wanted(instance)
-            resize.MemoryResize(
-                context.elevated(), instance, self._guests,
-                self._books, self._reconciler).run(memory_mb, flavor)
-            instance.task_state = None
-            instance.save(expected_task_state=task_states.RESIZE_PREP)
-            pause_points.reach(pause_points.BEFORE_EVENT)
+        def locked() -> None:
+            sent_at = instance.updated_at
+            instance.refresh()
+            if self._is_over(context, instance, sent_at):
+                LOG.warning('Request %s was given up before it arrived.',
+                            context.request_id, instance=instance)
+                return
+            self._resize(context, instance, memory_mb, flavor)
 
         locked()
 
-    @compute_manager.wrap_exception()
-    def reconcile_memory(self, context, instance):
+    @compute_manager.reverts_task_state
+    @compute_manager.wrap_instance_fault
+    def _resize(
+        self, context: ty.Any, instance: ty.Any, memory_mb: int,
+        flavor: ty.Any,
+    ) -> None:
+        with compute_utils.EventReporter(
+                context, history.EVENT, self.host, instance.uuid):
+            self._check_still_wanted(instance)
+            resize.MemoryResize(
+                context.elevated(), instance, self._guests, self._books,
+                self._reconciler).run(memory_mb, flavor)
+
+    @messaging.expected_exceptions(exception.ResizeError)
+    def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:
         """Bring the books of a server to what its guest has.
+
+        It does not wait for what goes on with the server.
 
         :param instance: a ``nova.objects.Instance``
         :raises nova.exception.ResizeError: if that could not be done, or
             must not be; ``refusal`` among its ``kwargs`` is the code of the
             error
         """
-        @utils.synchronized(instance.uuid)
-        def locked():
+        @utils.synchronized(instance.uuid, blocking=False)
+        def locked() -> None:
             instance.refresh()
             self._reconciler.server(context.elevated(), instance)
 
         try:
             locked()
+        except lockutils.AcquireLockFailedException:
+            raise _refused(errors.Busy(task_state=instance.task_state))
         except errors.MemoryHotplugError as exc:
-            raise exception.ResizeError(reason=str(exc), refusal=exc.code)
+            raise _refused(exc)
 
-    def _check_still_wanted(self, instance):
+    @staticmethod
+    def _is_over(
+        context: ty.Any, instance: ty.Any, sent_at: ty.Any,
+    ) -> bool:
+        """Tell whether a request was given up before it arrived.
+
+        It has an end on record then. To begin it again would overwrite that,
+        and might serve it in place of a newer one. Whoever gave it up has
+        saved the instance after nova-api did, so nothing is looked up if
+        nobody has.
+        """
+        if sent_at is not None and instance.updated_at is not None and (
+                instance.updated_at - sent_at < _ROUNDING):
+            return False
+        return bool(history.is_over(context, instance))
+
+    def _check_still_wanted(self, instance: ty.Any) -> None:
         """Check that nothing has come in between since nova-api looked.
 
-        The request may have waited in a queue while this service was down,
-        or in nova-api while a guest agent was slow.
+        The request may have waited in a queue while this service was down.
         """
-        instance.refresh()
-        if (instance.host != self.host or
-                instance.vm_state != vm_states.ACTIVE or
-                instance.task_state != task_states.RESIZE_PREP):
-            raise exception.UnexpectedTaskStateError(
-                instance_uuid=instance.uuid,
-                expected={'task_state': [task_states.RESIZE_PREP]},
-                actual={'task_state': instance.task_state})
+        if (instance.host == self.host and
+                instance.vm_state == vm_states.ACTIVE and
+                instance.task_state == task_states.RESIZE_PREP):
+            return
+        # What nova-api has reserved of the quota is given back.
+        self._reconciler.remember(instance)
+        raise exception.UnexpectedTaskStateError(
+            instance_uuid=instance.uuid,
+            expected={'task_state': [task_states.RESIZE_PREP]},
+            actual={'task_state': instance.task_state})
 
-    def _instance_update(self, context, instance, **kwargs):
-        """Let Nova's ``reverts_task_state`` write to the instance."""
-        return self._manager._instance_update(context, instance, **kwargs)
+    def _instance_update(
+        self, context: ty.Any, instance: ty.Any, **kwargs: ty.Any,
+    ) -> ty.Any:
+        """Let Nova's ``reverts_task_state`` write to the instance.
+
+        What nova-api has reserved of the quota is given back.
+        """
+        return self._manager._instance_update(
+            context, instance, memory_mb=instance.flavor.memory_mb, **kwargs)
+
+
+def _refused(exc: errors.MemoryHotplugError) -> exception.ResizeError:
+    return exception.ResizeError(reason=str(exc), refusal=exc.code)

@@ -137,6 +137,25 @@ class Reconciler:
             self._correct(context, instance, drift)
         return drift
 
+    def settle(self, context, instance, guest, allocated_mb) -> bool:
+        """Bring the books of a server to its guest, before a resize.
+
+        :param context: an admin's request context
+        :param instance: a ``nova.objects.Instance``, locked by the caller
+        :param guest: what its live domain has
+        :param allocated_mb: what it has allocated, in MiB
+        :returns: whether anything was different
+        :raises ForeignDevices: if it has memory that must not be adopted
+        """
+        self._check_foreign(instance, guest)
+        drift = self._compare(instance, guest, allocated_mb)
+        # nova-api has reserved what is wanted in the instance.
+        drift = dataclasses.replace(drift, instance_mb=drift.books_mb)
+        if drift.exists:
+            with self._record(instance):
+                self._correct(context, instance, drift)
+        return drift.exists
+
     def give_back(self, context, instance) -> None:
         """Undo what a failed resize has claimed, as part of that resize.
 
@@ -172,6 +191,11 @@ class Reconciler:
 
     def _drift(self, context, instance) -> Drift:
         guest = self._guest(instance)
+        return self._compare(
+            instance, guest,
+            self._books.allocation(context, instance).memory_mb)
+
+    def _compare(self, instance, guest, allocated_mb):
         # Without a guest, it starts with what the flavor says.
         present_mb = guest.present_mb if guest else instance.flavor.memory_mb
         cells_mb = nodes.cells_mb(instance.numa_topology)
@@ -184,7 +208,7 @@ class Reconciler:
         return Drift(
             books_mb=instance.flavor.memory_mb,
             instance_mb=instance.memory_mb,
-            allocated_mb=self._books.allocated_mb(context, instance),
+            allocated_mb=allocated_mb,
             cells_mb=cells_mb,
             present_mb=present_mb,
             expected_mb=accounting.allocation_mb(
@@ -204,11 +228,14 @@ class Reconciler:
             return None
         memory.forget_gone()
         guest = memory.read()
+        self._check_foreign(instance, guest)
+        return guest
+
+    def _check_foreign(self, instance, guest):
         is_new = guest.present_mb != instance.flavor.memory_mb
         if (is_new and guest.foreign_mb and
                 not CONF.memhotplug.adopt_foreign_devices):
             raise errors.ForeignDevices(foreign_mb=guest.foreign_mb)
-        return guest
 
     def _record(self, instance):
         """Record an instance action with its event.

@@ -10,22 +10,24 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The resize transaction: claim, attach, confirm, books.
+"""The resize transaction: look, claim, attach, confirm, commit.
 
 It runs under Nova's lock of the instance. What the guest has is read from the
 live domain before and after (design T2); memory is claimed before the first
 device is attached, and what was claimed is given back when that fails (T3).
 """
 
-from nova.compute import task_states
+import typing as ty
+
 from nova import exception
 from oslo_log import log as logging
 
 from nova_memhotplug.common import history
+from nova_memhotplug.common import placement
 from nova_memhotplug.common import specs
-from nova_memhotplug.compute import confirm
-from nova_memhotplug.compute import observe
-from nova_memhotplug.compute import pause_points
+from nova_memhotplug.compute import books
+from nova_memhotplug.compute import look
+from nova_memhotplug.compute import reconcile
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
 
@@ -38,20 +40,22 @@ class MemoryResize:
     :param context: an admin's request context
     :param instance: a ``nova.objects.Instance``, locked by the caller
     :param guests: the ``virt.guest.Guests`` of the host
-    :param books: the ``Books`` of the host
+    :param ledger: the ``Books`` of the host
     :param reconciler: the ``Reconciler`` of the host
     """
 
-    def __init__(self, context, instance, guests, books, reconciler):
+    def __init__(
+        self, context: ty.Any, instance: ty.Any, guests: ty.Any,
+        ledger: books.Books, reconciler: reconcile.Reconciler,
+    ):
         self._context = context
         self._instance = instance
-        self._books = books
+        self._books = ledger
         self._guests = guests
         self._reconciler = reconciler
-        self._memory = guests.of(instance)
 
-    def run(self, wanted_mb: int, flavor=None) -> None:
-        """Do it.
+    def run(self, wanted_mb: int, flavor: ty.Any = None) -> None:
+        """Do it, and end the task state of the server.
 
         :param wanted_mb: RAM the server is to have, in MiB
         :param flavor: the ``nova.objects.Flavor`` that it changes to; None
@@ -61,64 +65,72 @@ class MemoryResize:
             what is different
         """
         try:
-            self._reconciler.server(
-                self._context, self._instance, task_states.RESIZE_PREP)
             self._run(wanted_mb, flavor)
         except errors.MemoryHotplugError as exc:
             raise exception.ResizeError(reason=history.pack(exc))
 
-    def _run(self, wanted_mb, flavor):
-        plan = self._plan(wanted_mb)
-        before = self._memory.aliases()
+    def _run(self, wanted_mb: int, flavor: ty.Any) -> None:
+        live = self._guests.of(self._instance)
+        seen = look.Look(live, self._instance)
+        found = self._settled(seen)
+        plan = self._plan(seen, wanted_mb)
         try:
-            pause_points.reach(pause_points.BEFORE_CLAIM)
-            self._books.allocate(
-                self._context, self._instance, wanted_mb, flavor)
-            self._books.claim_nodes(
-                self._context, self._instance, plan.own_cells_mb)
-            pause_points.reach(pause_points.AFTER_CLAIM)
+            self._books.claim(
+                self._context, self._instance, found, wanted_mb,
+                plan.own_cells_mb, flavor)
             for change in plan.changes:
-                self._memory.apply(change)
-            pause_points.reach(pause_points.AFTER_ATTACH)
-            confirm.confirm(self._memory, before, self._instance)
-            self._check_alive()
-            pause_points.reach(pause_points.BEFORE_COMMIT)
+                live.apply(change)
+            if plan.changes:
+                seen.confirm()
+            self._check_alive(live)
             self._books.commit(
                 self._context, self._instance, wanted_mb, plan.own_cells_mb,
-                flavor)
-            pause_points.reach(pause_points.AFTER_COMMIT)
+                flavor, seen.note(), ends_task=True)
         except Exception as exc:
             LOG.warning('Memory could not be added: %s', exc,
                         instance=self._instance)
-            self._undo(before)
+            self._undo(live, {dev.alias for dev in seen.before.guest.devices})
             raise
+        self._reconciler.remember(self._instance)
         LOG.info('Memory grown from %(present)d to %(wanted)d MiB.',
                  {'present': plan.present_mb, 'wanted': wanted_mb},
                  instance=self._instance)
 
-    def _check_alive(self):
-        """Check that there is a guest that has the memory (design T7)."""
-        if not self._memory.is_running():
-            raise errors.GuestOff()
+    def _settled(self, seen: look.Look) -> placement.Allocation:
+        """Bring the books to the guest first, where a crash has left them.
 
-    def _plan(self, wanted_mb: int) -> planner.Plan:
-        seen = observe.observe(self._guests, self._instance)
+        :returns: what the server has allocated then
+        """
+        found = self._books.allocation(self._context, self._instance)
+        if self._reconciler.settle(
+                self._context, self._instance, seen.before.guest,
+                found.memory_mb):
+            found = self._books.allocation(self._context, self._instance)
+        return found
+
+    def _plan(self, seen: look.Look, wanted_mb: int) -> planner.Plan:
         spec = specs.spec_of(self._instance.flavor)
         plan = planner.plan(
-            seen.guest, spec, wanted_mb, seen.step_mb,
+            seen.before.guest, spec, wanted_mb, seen.before.step_mb,
             specs.grow_of(spec))
-        if plan.changes and seen.excluded:
-            raise seen.excluded
+        if plan.changes and seen.before.excluded:
+            raise seen.before.excluded
         return plan
 
-    def _undo(self, before: set[str]) -> None:
+    @staticmethod
+    def _check_alive(live: ty.Any) -> None:
+        """Check that there is a guest that has the memory (design T7)."""
+        if not live.is_running():
+            raise errors.GuestOff()
+
+    def _undo(self, live: ty.Any, before: set[str | None]) -> None:
         """After a failure: take back what the guest lets go of, and let the
         books follow what it has, now or as soon as that is possible. The
         failure itself is what users are told.
         """
         try:
-            if self._memory.is_running():
-                self._memory.take_back(self._memory.aliases() - before)
+            if live.is_running():
+                live.take_back(live.aliases() - before)
         except Exception as exc:
             LOG.warning('The new memory could not be taken away, so the '
                         'books follow the guest: %s', exc,

@@ -9,14 +9,13 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
+
 """Wire what runs in nova-compute beside Nova's own manager."""
 
-import functools
 import typing as ty
 
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import endpoint
-from nova_memhotplug.compute import notes
 from nova_memhotplug.compute import reconcile
 
 
@@ -30,10 +29,7 @@ def start(
     :param host: the name of the host
     :returns: who is to be told when guests need a look
     """
-    notes.catch_up(guests, host)
-    ledger = books.Books(
-        manager.reportclient, manager.rt,
-        functools.partial(notes.take, guests))
+    ledger = books.Books(manager.reportclient, manager.rt)
     reconciler = reconcile.Reconciler(host, guests, ledger)
     manager.additional_endpoints.append(
         endpoint.MemHotplugEndpoint(manager, guests, ledger, reconciler))

@@ -38,6 +38,24 @@ def allocation_mb(total_mb: int, extra_specs: Mapping[str, str]) -> int:
     return max(reserved_mb, total_mb) if reserved_mb else 0
 
 
+def with_total(
+    extra_specs: Mapping[str, str], total_mb: int,
+) -> dict[str, str]:
+    """Raise an override to a total that is above it.
+
+    When the server moves, Nova claims the override of its flavor, and not its
+    RAM (nova/scheduler/utils.py, ResourceRequest).
+
+    :param extra_specs: the extra specs of the server's own flavor
+    :param total_mb: RAM that it has, in MiB
+    :returns: the extra specs
+    """
+    override = str(extra_specs.get(OVERRIDE, '')).strip()
+    if not override.isdecimal() or not 0 < int(override) < total_mb:
+        return dict(extra_specs)
+    return dict(extra_specs) | {OVERRIDE: str(total_mb)}
+
+
 def free_mb(
     total_mb: int, reserved_mb: int, allocation_ratio: float, used_mb: int,
 ) -> int:

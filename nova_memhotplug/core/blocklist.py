@@ -58,6 +58,17 @@ class BlockList:
         first = dev.base // block_bytes
         return tuple(range(first, first + dev.size_mb // self.block_mb))
 
+    def divides(self, dev: device.MemoryDevice) -> bool:
+        """Tell whether a plugged device is whole blocks of the guest.
+
+        A guest does not take one that is not, nor any that comes later
+        (facts-qemu-libvirt.md, section 3).
+
+        :param dev: a device; one without a base address is believed
+        """
+        return not (dev.size_mb % self.block_mb or (dev.base or 0) % (
+            self.block_mb * units.BYTES_PER_MIB))
+
     def has_online(self, devices: Sequence[device.MemoryDevice]) -> bool:
         """Tell whether the guest uses all of the given devices.
 
@@ -78,16 +89,15 @@ class BlockList:
                 if self.online.get(number) is False]
 
 
-def parse(info: ty.Any, blocks: ty.Any) -> BlockList | None:
-    """Read the agent's answers.
+def parse(block_mb: int, blocks: ty.Any) -> BlockList | None:
+    """Read the agent's answer.
 
-    :param info: what ``guest-get-memory-block-info`` returned
+    :param block_mb: the size of a block that it has named, in MiB
     :param blocks: what ``guest-get-memory-blocks`` returned
-    :returns: the blocks; None if the answers make no sense (QEMU,
+    :returns: the blocks; None if the answer makes no sense (QEMU,
         qga/qapi-schema.json)
     """
-    block_mb = block_size_mb(info)
-    if block_mb is None or not isinstance(blocks, list):
+    if not isinstance(blocks, list):
         return None
     online = {}
     for block in blocks:

@@ -58,6 +58,8 @@ class GuestMemory:
     :param devices: its memory devices, in the order of the domain
     :param page_kib: largest huge page that backs it, in KiB; 0 for none
     :param has_agent: whether it has a channel for the guest agent
+    :param is_agent_there: whether an agent listens at that channel, as far
+        as libvirt knows
     """
 
     arch: str
@@ -69,6 +71,7 @@ class GuestMemory:
     devices: tuple[device.MemoryDevice, ...]
     page_kib: int
     has_agent: bool
+    is_agent_there: bool = True
 
     @property
     def boot_mb(self) -> int:
@@ -201,6 +204,7 @@ def read(
     cells = _cells(root, _host_nodes(root), pages)
     devices = _devices(root, readers or {})
     maximum = root.find('maxMemory')
+    agent = _agent(root)
     return GuestMemory(
         arch=_attribute(root, 'os/type', 'arch'),
         emulator=root.findtext('devices/emulator', default=''),
@@ -210,7 +214,9 @@ def read(
         cells=cells,
         devices=devices,
         page_kib=max(pages.values(), default=0),
-        has_agent=_has_agent(root))
+        has_agent=agent is not None,
+        is_agent_there=(agent is not None and
+                        agent.get('state') != 'disconnected'))
 
 
 def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
@@ -337,7 +343,8 @@ def _page_size_kib(page: etree._Element) -> int:
     return device.size_kib(size)
 
 
-def _has_agent(root: etree._Element) -> bool:
-    return any(
-        target.get('name') == AGENT_CHANNEL
-        for target in root.iterfind('devices/channel/target'))
+def _agent(root: etree._Element) -> etree._Element | None:
+    """Find the channel of the agent; a live one has a state."""
+    return next((
+        target for target in root.iterfind('devices/channel/target')
+        if target.get('name') == AGENT_CHANNEL), None)

@@ -277,6 +277,14 @@ class GuestRefused(MemoryHotplugError):
                'blocks.')
 
 
+class BlockTooLarge(GuestRefused):
+    """The guest manages memory in larger blocks than was known before."""
+
+    msg_fmt = ('The guest does not take the memory: its memory block is '
+               '%(block_mb)d MiB, and %(size_mb)d MiB at %(address)s are no '
+               'whole number of blocks.')
+
+
 class HostFull(MemoryHotplugError):
     """The server's host has not enough memory left."""
 

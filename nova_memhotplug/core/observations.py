@@ -9,6 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
+
 """What is known of the memory of a running guest, as one value.
 
 nova-compute makes it from the live domain. It reaches nova-api in full as the

@@ -26,7 +26,8 @@ from nova_memhotplug.common import nodes
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
-from nova_memhotplug.compute import notes
+from nova_memhotplug.compute import books
+from nova_memhotplug.compute import look
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import service
 from nova_memhotplug import conf
@@ -171,7 +172,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         started = super()._create_guest(
             context, xml, instance, *args, **kwargs)
         if states.is_elastic(instance.flavor):
-            notes.renew(context, self._guests, instance)
+            books.leave_note(
+                context, instance, look.take_note(self._guests, instance))
         return started
 
     def _live_migration_operation(

@@ -144,10 +144,14 @@ class LiveGuest:
         """
         return self._read(live=True)
 
-    def agent(self) -> agent.GuestAgent:
-        """Get the guest's agent, whether or not it answers."""
+    def agent(self, is_patient: bool) -> agent.GuestAgent:
+        """Get the guest's agent, whether or not it answers.
+
+        :param is_patient: whether it is asked as part of a resize
+        """
         return agent.GuestAgent(
-            self._host._wrap_libvirt_proxy(libvirt_qemu), self._guest._domain)
+            self._host._wrap_libvirt_proxy(libvirt_qemu),
+            self._guest._domain, is_patient)
 
     def apply(self, change: planner.Change) -> None:
         """Make one change, live and persistent (design T4).

@@ -19,7 +19,6 @@ from nova import context as nova_context
 from nova import objects
 
 from nova_memhotplug.common import rpcapi
-from nova_memhotplug.compute import pause_points
 from tests.functional import base
 
 TIMEOUT = 300
@@ -155,12 +154,14 @@ class TestRelease(LostRequestsTestBase):
         queue = self.lose_casts()
         seen = []
 
-        def look(point):
-            if point == pause_points.BEFORE_CAST:
-                seen.append((self.task_state, len(self.events(self.server)),
-                             len(queue._requests)))
+        cast = rpcapi.MemHotplugAPI.resize_memory
 
-        with mock.patch.object(pause_points, 'reach', look):
+        def look(*args, **kwargs):
+            seen.append((self.task_state, len(self.events(self.server)),
+                         len(queue._requests)))
+            cast(*args, **kwargs)
+
+        with mock.patch.object(rpcapi.MemHotplugAPI, 'resize_memory', look):
             self.request(1024)
         self.assertEqual([('resize_prep', 1, 0)], seen)
 

@@ -24,7 +24,6 @@ import ddt
 from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 
-from nova_memhotplug.compute import pause_points
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import numa
 from nova_memhotplug.core import units
@@ -562,6 +561,12 @@ class TestRefusals(NumaTestBase):
         self.accepted(server, case, 768)
 
 
+#: The steps of a resize that come after its claim.
+ATTACH = 'virt.guest.LiveGuest.apply'
+CONFIRM = 'compute.look.Look.confirm'
+COMMIT = 'compute.books.Books.commit'
+
+
 class Killed(BaseException):
     """nova-compute dies: nothing that it would do then is done."""
 
@@ -575,16 +580,15 @@ class TestFailures(NumaTestBase):
         super().setUp()
         self.server = self.boot_case(self.case)
 
-    def kill_at(self, point):
-        """Let nova-compute die at a point of a resize."""
+    def kill_at(self, step):
+        """Let nova-compute die when a resize comes to a step."""
         dead = threading.Event()
 
-        def reach(name):
-            if name == point:
-                dead.set()
-                raise Killed()
+        def die(*args, **kwargs):
+            dead.set()
+            raise Killed()
 
-        with mock.patch.object(pause_points, 'reach', reach):
+        with mock.patch('nova_memhotplug.' + step, die):
             status, body = self.resize(self.server, GROWN_MB)
             self.assertEqual(202, status, body)
             self.assertTrue(dead.wait(30))
@@ -648,16 +652,16 @@ class TestFailures(NumaTestBase):
         self.assert_layout(self.server, self.case, (768, 256))
 
     def test_killed_after_the_claim(self):
-        self.kill_at(pause_points.AFTER_CLAIM)
+        self.kill_at(ATTACH)
         self.assert_claimed()
         self.assertEqual((), self.guest(self.server).devices)
         self.restart()
         self.assert_all(self.server, self.case, BOOT_MB)
         self.assert_works()
 
-    @ddt.data(pause_points.AFTER_ATTACH, pause_points.BEFORE_COMMIT)
-    def test_killed_after_the_attach(self, point):
-        self.kill_at(point)
+    @ddt.data(CONFIRM, COMMIT)
+    def test_killed_after_the_attach(self, step):
+        self.kill_at(step)
         self.assert_claimed()
         self.restart()
         self.assert_devices(self.server, self.case, 512)
@@ -682,7 +686,7 @@ class TestFailures(NumaTestBase):
 
     def test_guest_off_after_the_claim(self):
         """It starts with what its flavor says, whatever was claimed."""
-        self.kill_at(pause_points.AFTER_CLAIM)
+        self.kill_at(ATTACH)
         self.set_task_state(self.server, None)
         self._stop_server(self.server)
         self.assert_claimed()
@@ -693,7 +697,7 @@ class TestFailures(NumaTestBase):
 
     def test_guest_off_when_the_host_looks(self):
         """There is no guest to ask: the books get what it starts with."""
-        self.kill_at(pause_points.AFTER_CLAIM)
+        self.kill_at(ATTACH)
         self.set_task_state(self.server, None)
         self._stop_server(self.server)
         self.restart_compute_service('compute1')

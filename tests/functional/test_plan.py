@@ -23,7 +23,7 @@ from nova.virt.libvirt import utils
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova_memhotplug.common import rpcapi
-from nova_memhotplug.compute import notes as compute_notes
+from nova_memhotplug.compute import look
 from nova_memhotplug.core import notes
 from nova_memhotplug.policies import server_memory as policies
 from tests.functional import base
@@ -326,14 +326,14 @@ class TestNote(PlanTestBase):
     def test_start_keeps_what_the_api_writes(self):
         server = self.boot_elastic()
         self.grow(server, 1024)
-        take = compute_notes.take
+        take = look.take_note
 
-        def take_late(driver, instance, ask_agent=True):
+        def take_late(guests, instance):
             self.api.post_server_action(
                 server['id'], {'lock': {'locked_reason': 'mine'}})
-            return take(driver, instance, ask_agent)
+            return take(guests, instance)
 
-        with mock.patch.object(compute_notes, 'take', take_late):
+        with mock.patch.object(look, 'take_note', take_late):
             self._reboot_server(server, hard=True)
         self.assertEqual(
             'mine', self.api.get_server(server['id'])['locked_reason'])
@@ -387,7 +387,7 @@ class TestNote(PlanTestBase):
         self.assert_note_is_true(server, 1280)
 
     def test_guest_without_a_note_starts_all_the_same(self):
-        with mock.patch('nova_memhotplug.compute.observe.observe',
+        with mock.patch('nova_memhotplug.compute.look.observe',
                         side_effect=ValueError('what')):
             server = self.boot_elastic()
         self.assertIsNone(self.note(server))
