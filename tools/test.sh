@@ -240,7 +240,7 @@ check_flake8() {
 }
 
 check_mypy() {
-    mypy --cache-dir "$WORK/mypy" nova_memhotplug/core nova_memhotplug/models
+    mypy --cache-dir "$WORK/mypy" nova_memhotplug
 }
 
 check_shell() {

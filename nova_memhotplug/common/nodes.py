@@ -18,6 +18,7 @@ Nova has the RAM of each NUMA node of a server in ``instance.numa_topology``
 """
 
 from collections.abc import Sequence
+import typing as ty
 
 from nova import exception
 from nova import objects
@@ -34,7 +35,7 @@ _PINNED = (fields.CPUAllocationPolicy.DEDICATED,
            fields.CPUAllocationPolicy.MIXED)
 
 
-def topology_of(context, instance):
+def topology_of(context: ty.Any, instance: ty.Any) -> ty.Any:
     """Read the NUMA topology of a server apart from the server.
 
     Nova takes a topology that it has read for a change of the instance and
@@ -52,7 +53,7 @@ def topology_of(context, instance):
         return None
 
 
-def cells_mb(topology) -> tuple[int, ...]:
+def cells_mb(topology: ty.Any) -> tuple[int, ...]:
     """Say what the NUMA cells of a server have.
 
     :param topology: a ``nova.objects.InstanceNUMATopology``; None for a
@@ -62,7 +63,7 @@ def cells_mb(topology) -> tuple[int, ...]:
     return tuple(cell.memory for cell in topology.cells) if topology else ()
 
 
-def resized(topology, wanted_mb: Sequence[int]):
+def resized(topology: ty.Any, wanted_mb: Sequence[int]) -> ty.Any:
     """Give the NUMA cells of a server other sizes.
 
     :param topology: a ``nova.objects.InstanceNUMATopology``
@@ -77,7 +78,7 @@ def resized(topology, wanted_mb: Sequence[int]):
     return new
 
 
-def check_cells(topology, wanted_mb: Sequence[int]) -> None:
+def check_cells(topology: ty.Any, wanted_mb: Sequence[int]) -> None:
     """Check that a guest has the cells that Nova has on record.
 
     :param topology: a ``nova.objects.InstanceNUMATopology``
@@ -90,7 +91,9 @@ def check_cells(topology, wanted_mb: Sequence[int]) -> None:
                 len(wanted_mb), len(topology.cells)))
 
 
-def check_room(compute_node, topology, wanted_mb: Sequence[int]) -> None:
+def check_room(
+    compute_node: ty.Any, topology: ty.Any, wanted_mb: Sequence[int],
+) -> None:
     """Check that the nodes of a host have room for a server's cells.
 
     :param compute_node: the ``nova.objects.ComputeNode`` of the host
@@ -108,7 +111,7 @@ def check_room(compute_node, topology, wanted_mb: Sequence[int]) -> None:
         compute_node.ram_allocation_ratio)
 
 
-def constraints(flavor, image_meta):
+def constraints(flavor: ty.Any, image_meta: ty.Any) -> ty.Any:
     """Say what the scheduler has to find for the next move of a server.
 
     :param flavor: the server's ``nova.objects.Flavor``
@@ -121,7 +124,7 @@ def constraints(flavor, image_meta):
     return hardware.numa_get_constraints(flavor, image_meta)
 
 
-def restore(instance) -> None:
+def restore(instance: ty.Any) -> None:
     """Bring the NUMA cells of a guest that starts to its flavor.
 
     A resize that was cut short after its claim leaves cells that are larger
@@ -140,7 +143,7 @@ def restore(instance) -> None:
     instance.numa_topology = resized(topology, wanted_mb)
 
 
-def settled_cells_mb(instance) -> tuple[int, ...]:
+def settled_cells_mb(instance: ty.Any) -> tuple[int, ...]:
     """Say what the NUMA cells of a server without a running guest have.
 
     :param instance: a ``nova.objects.Instance``
@@ -154,7 +157,7 @@ def settled_cells_mb(instance) -> tuple[int, ...]:
         len(present_mb), total_mb, instance.flavor.extra_specs)
 
 
-def _host_node(cell) -> numa.HostNode:
+def _host_node(cell: ty.Any) -> numa.HostNode:
     return numa.HostNode(
         id=cell.id, memory_mb=cell.memory, used_mb=cell.memory_usage,
         pages=tuple(
@@ -162,7 +165,7 @@ def _host_node(cell) -> numa.HostNode:
             for pages in cell.mempages))
 
 
-def _claim(cell, wanted_mb: int) -> numa.Claim:
+def _claim(cell: ty.Any, wanted_mb: int) -> numa.Claim:
     return numa.Claim(
         node=cell.id, present_mb=cell.memory, wanted_mb=wanted_mb,
         page_kib=max(0, cell.pagesize or 0),

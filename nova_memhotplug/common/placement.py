@@ -213,7 +213,8 @@ class Placement:
             raise errors.HostFull(asked_mb=asked_mb, free_mb=free_mb)
 
     def missing(
-        self, context, instance, total_mb: int, flavor=None,
+        self, context: ty.Any, instance: ty.Any, total_mb: int, flavor: ty.Any
+        = None,
     ) -> tuple[str, int]:
         """Say what a server needs more for a total.
 
@@ -230,7 +231,7 @@ class Placement:
             total_mb, (flavor or instance.flavor).extra_specs)
         return provider, expected_mb - allocated_mb
 
-    def free_mb(self, provider) -> int:
+    def free_mb(self, provider: ty.Any) -> int:
         """Say what a host has free.
 
         :param provider: the UUID of its resource provider
@@ -251,7 +252,8 @@ class Placement:
             raise errors.AccountingFailed(reason=exc)
 
     def check_room(
-        self, context, instance, total_mb: int, flavor=None,
+        self, context: ty.Any, instance: ty.Any, total_mb: int, flavor: ty.Any
+        = None,
     ) -> None:
         """Check whether a server's host has room for a total.
 

@@ -12,7 +12,9 @@
 
 """How nova-api and other hosts talk to the endpoint on a compute host."""
 
+from collections.abc import Sequence
 import functools
+import typing as ty
 
 from nova.compute import rpcapi as compute_rpcapi
 from nova.objects import base as objects_base
@@ -35,7 +37,7 @@ _RESIZE_VERSION = '1.2'
 STAT = 'memhotplug'
 
 
-def sign(resources) -> None:
+def sign(resources: ty.Any) -> None:
     """Say that this host runs the extension.
 
     Nova's resource tracker drops what was said before whenever it asks the
@@ -47,7 +49,7 @@ def sign(resources) -> None:
     resources.setdefault('stats', {})[STAT] = VERSION
 
 
-def can_resize(compute_node) -> bool:
+def can_resize(compute_node: ty.Any) -> bool:
     """Tell whether a host takes a resize, and keeps notes of its guests.
 
     :param compute_node: the ``nova.objects.ComputeNode`` of the host
@@ -60,7 +62,7 @@ def can_resize(compute_node) -> bool:
 
 
 @functools.cache
-def _router():
+def _router() -> ty.Any:
     """Make the client once; the router finds the cell of each request."""
     target = messaging.Target(
         topic=compute_rpcapi.RPC_TOPIC, namespace=NAMESPACE,
@@ -69,7 +71,7 @@ def _router():
         target, serializer=objects_base.NovaObjectSerializer()))
 
 
-def is_unsupported(exc) -> bool:
+def is_unsupported(exc: BaseException) -> bool:
     """Tell whether a host has not what was called.
 
     :param exc: what a call has raised
@@ -83,7 +85,9 @@ def is_unsupported(exc) -> bool:
 class MemHotplugAPI:
     """RPC client of ``compute.endpoint.MemHotplugEndpoint``."""
 
-    def observe_memory(self, context, instance, ask_guest=False):
+    def observe_memory(
+        self, context: ty.Any, instance: ty.Any, ask_guest: bool = False,
+    ) -> ty.Any:
         """Ask the instance's host what is known of its guest.
 
         :param ask_guest: whether to ask the guest's agent, too
@@ -94,7 +98,9 @@ class MemHotplugAPI:
             context, 'observe_memory', instance=instance,
             ask_guest=ask_guest)
 
-    def get_totals(self, context, host, uuids):
+    def get_totals(
+        self, context: ty.Any, host: str, uuids: Sequence[str],
+    ) -> ty.Any:
         """Ask a host what its guests have.
 
         :param context: a request context of the host's cell
@@ -107,7 +113,10 @@ class MemHotplugAPI:
             server=host, version='1.2').call(
                 context, 'get_totals', uuids=uuids)
 
-    def resize_memory(self, context, instance, memory_mb, flavor=None):
+    def resize_memory(
+        self, context: ty.Any, instance: ty.Any, memory_mb: ty.Any, flavor:
+        ty.Any = None,
+    ) -> None:
         """Tell the instance's host to bring it to a wanted total.
 
         :param memory_mb: RAM it is to have, in MiB
@@ -117,7 +126,7 @@ class MemHotplugAPI:
             context, 'resize_memory', instance=instance, memory_mb=memory_mb,
             flavor=flavor)
 
-    def reconcile_memory(self, context, instance):
+    def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:
         """Have the instance's host bring the books to what the guest has.
 
         :raises nova.exception.ResizeError: if it could not be done; its
@@ -127,7 +136,7 @@ class MemHotplugAPI:
         self._client(context, instance).call(
             context, 'reconcile_memory', instance=instance)
 
-    def get_launch(self, context, instance):
+    def get_launch(self, context: ty.Any, instance: ty.Any) -> ty.Any:
         """Ask the instance's host how its guest was started.
 
         :returns: the document of ``core.strategies.Launch``
@@ -135,6 +144,9 @@ class MemHotplugAPI:
         return self._client(context, instance, '1.1').call(
             context, 'get_launch', instance=instance)
 
-    def _client(self, context, instance, version=_BASE_VERSION):
+    def _client(
+        self, context: ty.Any, instance: ty.Any, version: ty.Any =
+        _BASE_VERSION,
+    ) -> ty.Any:
         return _router().client(context).prepare(
             server=instance.host, version=version)

@@ -71,7 +71,7 @@ def observe(
     heard_mb = blocks.block_mb if blocks else 0
     return dataclasses.replace(
         _seen(guest, instance, heard_mb), is_silent=is_silent,
-        answer=blocks and _answer(guest, blocks))
+        answer=_answer(guest, blocks) if blocks else None)
 
 
 def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
@@ -135,7 +135,7 @@ class Look:
         blocks = self._wait(added, block_mb)
         self._judge(blocks, added)
         self._after = dataclasses.replace(
-            self._after, answer=blocks and _answer(guest, blocks))
+            self._after, answer=_answer(guest, blocks) if blocks else None)
 
     def note(self) -> str | None:
         """Make a note of what the guest has.
@@ -179,10 +179,9 @@ class Look:
             retry=tenacity.retry_if_result(
                 lambda blocks: blocks is not None and
                 not blocks.has_online(added)),
-            retry_error_callback=lambda state: state.outcome.result())
-        return ty.cast(
-            blocklist.BlockList | None,
-            retrying(self._look_inside, added, block_mb))
+            retry_error_callback=lambda state: ty.cast(
+                ty.Any, state).outcome.result())
+        return retrying(self._look_inside, added, block_mb)
 
     def _look_inside(
         self, added: Sequence[device.MemoryDevice], block_mb: int,

@@ -12,10 +12,12 @@
 
 """Options of the plugin, one noun per file, as in placement."""
 
+import typing as ty
+
 from nova_memhotplug.conf import memhotplug
 
 
-def list_opts():
+def list_opts() -> ty.Any:
     """List the options for ``oslo-config-generator``.
 
     :returns: a list of ``(group, options)`` pairs

@@ -12,6 +12,8 @@
 
 """The ``[memhotplug]`` group, read by nova-api and nova-compute."""
 
+import typing as ty
+
 from oslo_config import cfg
 
 GROUP = cfg.OptGroup(
@@ -124,7 +126,7 @@ because the host is busy, and for clocks that differ.
 ]
 
 
-def register_opts(conf):
+def register_opts(conf: ty.Any) -> None:
     """Register the group and its options.
 
     :param conf: the ``oslo_config.cfg.ConfigOpts`` to register them with
@@ -133,7 +135,7 @@ def register_opts(conf):
     conf.register_opts(OPTS, group=GROUP)
 
 
-def list_opts():
+def list_opts() -> ty.Any:
     """List the options for ``oslo-config-generator``.
 
     :returns: a list of ``(group, options)`` pairs

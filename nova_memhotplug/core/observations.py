@@ -116,10 +116,11 @@ def from_document(document: Mapping[str, ty.Any]) -> Observation | None:
 
 
 def _guest(fields: Mapping[str, ty.Any]) -> domain.GuestMemory:
-    return _make(domain.GuestMemory, fields | {
-        'cells': tuple(_backed(domain.Cell, one) for one in fields['cells']),
-        'devices': tuple(_backed(device.MemoryDevice, one)
-                         for one in fields['devices'])})
+    return _make(domain.GuestMemory, dict(
+        fields,
+        cells=tuple(_backed(domain.Cell, one) for one in fields['cells']),
+        devices=tuple(_backed(device.MemoryDevice, one)
+                      for one in fields['devices'])))
 
 
 _Kind = ty.TypeVar('_Kind')

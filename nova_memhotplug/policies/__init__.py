@@ -12,10 +12,12 @@
 
 """Policies of the plugin, one noun per file, as in placement."""
 
+import typing as ty
+
 from nova_memhotplug.policies import server_memory
 
 
-def list_rules():
+def list_rules() -> ty.Any:
     """List the rules for ``oslopolicy-policy-generator``.
 
     :returns: a list of ``oslo_policy.policy.DocumentedRuleDefault``

@@ -12,6 +12,8 @@
 
 """Who may look at the memory of a server, and who may grow it."""
 
+import typing as ty
+
 from oslo_policy import policy
 
 SHOW = 'memhotplug:server_memory:show'
@@ -39,7 +41,7 @@ RULES = [
 ]
 
 
-def list_rules():
+def list_rules() -> ty.Any:
     """List the rules.
 
     :returns: a list of ``oslo_policy.policy.DocumentedRuleDefault``

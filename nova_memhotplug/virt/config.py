@@ -12,6 +12,8 @@
 
 """Domain elements that Nova's own config objects do not have."""
 
+import typing as ty
+
 from lxml import etree
 from nova.virt.libvirt import config as vconfig
 
@@ -26,7 +28,7 @@ class Emulator(vconfig.LibvirtConfigGuestDevice):
         super().__init__(root_name='emulator')
         self.path = path
 
-    def format_dom(self):
+    def format_dom(self) -> ty.Any:
         """Return the element, as Nova's config objects do."""
         dev = super().format_dom()
         dev.text = self.path
@@ -43,6 +45,6 @@ class Verbatim(vconfig.LibvirtConfigGuestDevice):
         super().__init__(root_name=element.tag)
         self.element = element
 
-    def format_dom(self):
+    def format_dom(self) -> ty.Any:
         """Return the element, as Nova's config objects do."""
         return self.element

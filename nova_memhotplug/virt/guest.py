@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 import contextlib
 import re
 import typing as ty
@@ -50,7 +51,7 @@ DETACH_INTERVAL = 0.2
 
 
 @contextlib.contextmanager
-def _refusals():
+def _refusals() -> Iterator[None]:
     """Turn libvirt's errors into ours."""
     try:
         yield
@@ -68,7 +69,8 @@ def _wait_until_none(left: Callable[[], set[str]]) -> set[str]:
         stop=tenacity.stop_after_delay(DETACH_TIMEOUT),
         wait=tenacity.wait_fixed(DETACH_INTERVAL),
         retry=tenacity.retry_if_result(bool),
-        retry_error_callback=lambda state: state.outcome.result())(left)
+        retry_error_callback=lambda state: ty.cast(
+            ty.Any, state).outcome.result())(left)
 
 
 class Guests:

@@ -18,6 +18,8 @@ takes such a device away, and QEMU refuses the next one in its slot
 (hw/mem/pc-dimm.c, pc_dimm_get_free_slot).
 """
 
+import typing as ty
+
 from oslo_serialization import jsonutils
 
 from nova_memhotplug.core import device
@@ -37,7 +39,7 @@ class Monitor:
     :param domain: a ``libvirt.virDomain``
     """
 
-    def __init__(self, qemu, domain):
+    def __init__(self, qemu: ty.Any, domain: ty.Any):
         self._qemu = qemu
         self._domain = domain
 
@@ -69,7 +71,7 @@ class Monitor:
         """
         self._ask('object-del', {'id': name})
 
-    def _ask(self, command, arguments=None):
+    def _ask(self, command: str, arguments: ty.Any = None) -> ty.Any:
         question = {'execute': command}
         if arguments:
             question['arguments'] = arguments
