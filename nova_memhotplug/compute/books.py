@@ -202,22 +202,6 @@ class Books:
                         'periodic task.', node, exc_info=True)
 
 
-def unchanged(flavor: ty.Any) -> ty.Any:
-    """Copy a flavor as one that nobody has changed.
-
-    A stored flavor carries the names of its changed fields. Whoever reads it
-    takes them for changes of its own, and writes back the flavor that it has
-    in hand with any later save of the instance, over a newer one
-    (nova/objects/instance.py, _save_flavor).
-
-    :param flavor: a ``nova.objects.Flavor``
-    :returns: the copy
-    """
-    copy = flavor.obj_clone()
-    copy.obj_reset_changes(recursive=True)
-    return copy
-
-
 def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:
     """Leave a note with an instance whose guest was just started.
 
@@ -226,14 +210,11 @@ def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:
     server whose note is missing: plans ask its host.
 
     :param context: a request context
-    :param instance: a ``nova.objects.Instance``; saved, with its flavor as
-        one that nobody has changed
+    :param instance: a ``nova.objects.Instance``; saved
     :param note: the note; None for none
     """
     try:
         instance.system_metadata = annotated(context, instance, note)
-        if instance.flavor.obj_what_changed():
-            instance.flavor = unchanged(instance.flavor)
         instance.save()
     except Exception:
         LOG.warning('The note of the memory of this server is not saved.',
@@ -299,7 +280,7 @@ class _Record(ty.NamedTuple):
             nodes.check_cells(topology, cells_mb)
             topology = nodes.resized(topology, cells_mb)
             new.extra_specs = numa.with_cells(new.extra_specs, cells_mb)
-        return cls(unchanged(new), total_mb, new.id, topology,
+        return cls(new, total_mb, new.id, topology,
                    instance.system_metadata)
 
     def put(self, instance: ty.Any) -> None:

@@ -142,30 +142,34 @@ class MemHotplugEndpoint:
             to keep its own
         :raises nova.exception.ResizeError: if that could not be done
         """
+        work = resize.MemoryResize(
+            context.elevated(), instance, self._guests, self._books,
+            self._reconciler)
+
         @utils.synchronized(instance.uuid)
-        def locked() -> None:
+        def locked() -> bool:
             sent_at = instance.updated_at
             instance.refresh()
             if self._is_over(context, instance, sent_at):
                 LOG.warning('Request %s was given up before it arrived.',
                             context.request_id, instance=instance)
-                return
-            self._resize(context, instance, memory_mb, flavor)
+                return False
+            self._resize(context, instance, work, memory_mb, flavor)
+            return True
 
-        locked()
+        if locked():
+            work.see_it_stay()
 
     @compute_manager.reverts_task_state
     @compute_manager.wrap_instance_fault
     def _resize(
-        self, context: ty.Any, instance: ty.Any, memory_mb: int,
-        flavor: ty.Any,
+        self, context: ty.Any, instance: ty.Any, work: resize.MemoryResize,
+        memory_mb: int, flavor: ty.Any,
     ) -> None:
         with compute_utils.EventReporter(
                 context, history.EVENT, self.host, instance.uuid):
             self._check_still_wanted(instance)
-            resize.MemoryResize(
-                context.elevated(), instance, self._guests, self._books,
-                self._reconciler).run(memory_mb, flavor)
+            work.run(memory_mb, flavor)
 
     @messaging.expected_exceptions(exception.ResizeError)
     def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:

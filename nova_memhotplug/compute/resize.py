@@ -17,21 +17,50 @@ live domain before and after (design T2); memory is claimed before the first
 device is attached, and what was claimed is given back when that fails (T3).
 """
 
+import time
 import typing as ty
 
 from nova import exception
+from nova import utils
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 
 from nova_memhotplug.common import history
 from nova_memhotplug.common import placement
 from nova_memhotplug.common import specs
+from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import notes
 from nova_memhotplug.core import planner
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds from a commit to the look whether it stays, and how many looks
+#: there are at the most: where it did not, it is looked at once more.
+SECONDS_AFTER = 1
+LOOKS_AFTER = 5
+
+
+class _Commit(ty.NamedTuple):
+    """What a resize has written into an instance.
+
+    :param total_mb: RAM, in MiB
+    :param cells_mb: RAM of each NUMA cell, in MiB
+    :param flavor: the ``nova.objects.Flavor``
+    """
+
+    total_mb: int
+    cells_mb: tuple[int, ...]
+    flavor: ty.Any
+
+    def is_in(self, instance: ty.Any) -> bool:
+        """Tell whether an instance has it."""
+        found = instance.flavor
+        return (found.memory_mb, found.flavorid) == (
+            self.total_mb, self.flavor.flavorid)
 
 
 class MemoryResize:
@@ -53,6 +82,7 @@ class MemoryResize:
         self._books = ledger
         self._guests = guests
         self._reconciler = reconciler
+        self._committed: _Commit | None = None
 
     def run(self, wanted_mb: int, flavor: ty.Any = None) -> None:
         """Do it, and end the task state of the server.
@@ -86,6 +116,8 @@ class MemoryResize:
             self._books.commit(
                 self._context, self._instance, wanted_mb, plan.own_cells_mb,
                 flavor, seen.note(), ends_task=True)
+            self._committed = _Commit(
+                wanted_mb, plan.own_cells_mb, self._instance.flavor)
         except Exception as exc:
             LOG.warning('Memory could not be added: %s', exc,
                         instance=self._instance)
@@ -95,6 +127,58 @@ class MemoryResize:
         LOG.info('Memory grown from %(present)d to %(wanted)d MiB.',
                  {'present': plan.present_mb, 'wanted': wanted_mb},
                  instance=self._instance)
+
+    def see_it_stay(self) -> None:
+        """Look whether another has put an older flavor back (design T11).
+
+        Nova takes the flavor of each instance that it reads for a changed
+        one if it has extra specs (nova/objects/flavor.py,
+        _obj_from_primitive), and writes it with whatever else it saves.
+        Whoever has read the instance before the commit and saves it
+        afterwards, to rename it for example, so undoes the commit. Nobody
+        waits for this look, and it holds no lock while it waits; after it,
+        the periodic task looks once more.
+        """
+        for _look in range(LOOKS_AFTER):
+            time.sleep(SECONDS_AFTER)
+            try:
+                if self._stays():
+                    return
+            except (lockutils.AcquireLockFailedException,
+                    exception.InstanceNotFound):
+                return
+            except Exception:
+                LOG.warning('It cannot be seen whether the new memory is '
+                            'still in the books; the next periodic task '
+                            'looks again.', instance=self._instance,
+                            exc_info=True)
+                return
+
+    def _stays(self) -> bool:
+        """Look once; commit again what another has undone."""
+        done = ty.cast(_Commit, self._committed)
+
+        @utils.synchronized(self._instance.uuid, blocking=False)
+        def locked() -> bool:
+            self._instance.refresh()
+            if (not states.is_settled(self._instance) or
+                    done.is_in(self._instance) or self._present_mb() !=
+                    done.total_mb):
+                return True
+            LOG.warning('Another has put the flavor of %(found)d MiB back; '
+                        'it gets %(total)d MiB again.', {
+                            'found': self._instance.flavor.memory_mb,
+                            'total': done.total_mb}, instance=self._instance)
+            self._books.commit(
+                self._context, self._instance, done.total_mb, done.cells_mb,
+                done.flavor, self._instance.system_metadata.get(notes.KEY))
+            return False
+
+        return locked()
+
+    def _present_mb(self) -> int:
+        guest = self._guests.of(self._instance).read()
+        return ty.cast(int, guest.present_mb)
 
     def _settled(self, seen: look.Look) -> placement.Allocation:
         """Bring the books to the guest first, where a crash has left them.

@@ -81,6 +81,8 @@ class MemoryTestBase(base.ServersTestBase):
         self.ctxt = nova_context.get_admin_context()
         self.memory_libvirt = self.useFixture(
             fixtures.MemoryLibvirtFixture())
+        # Nobody waits for that look, and a test may be over before it.
+        self.stub_out('nova_memhotplug.compute.resize.SECONDS_AFTER', 0)
         self.flags(shim_directory=self.memory_libvirt.shim_directory,
                    group='memhotplug')
         self.flags(weight_classes=[], group='filter_scheduler')
