@@ -68,16 +68,17 @@ def observe(
     blocks, is_silent = None, not guest.has_agent
     if ask_guest and not is_silent:
         blocks, is_silent = _ask(live, guest, instance)
-    heard_mb = blocks.block_mb if blocks else 0
+    heard_mb = _heard_mb(instance, blocks.block_mb if blocks else 0)
     return dataclasses.replace(
         _seen(guest, instance, heard_mb), is_silent=is_silent,
         answer=_answer(guest, blocks) if blocks else None)
 
 
 def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
-    """Make a note of what a guest has, without asking its agent.
+    """Make a note of what a guest has that was just started.
 
-    Without a note, plans ask the host. So whatever goes wrong here must not
+    Its kernel may be another one than before, so nothing is heard of its
+    agent yet. Without a note, plans ask the host. So whatever goes wrong here must not
     undo what it is a note of.
 
     :param guests: the ``virt.guest.Guests`` of this host
@@ -85,7 +86,8 @@ def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
     :returns: the note; None if none can be made
     """
     try:
-        return notes.write(observe(guests, instance))
+        return notes.write(
+            _seen(_read(guests.of(instance)), instance, heard_mb=0))
     except errors.GuestOff:
         return None
     except Exception:
@@ -145,16 +147,11 @@ class Look:
         return notes.write(self._after or self.before)
 
     def _heard_mb(self, guest: domain.GuestMemory) -> int:
-        """Ask for the guest's memory block; it never shrinks below what was
-        heard before (facts-qemu-libvirt.md, section 3).
-        """
-        if not guest.has_agent:
-            return 0
-        note = notes.read(self._instance.system_metadata.get(notes.KEY))
+        """Ask for the guest's memory block."""
         now_mb = None
         if guest.is_agent_there and not self._live.is_paused():
             now_mb = self._agent.block_mb()
-        return max(now_mb or 0, note.heard_mb if note else 0)
+        return _heard_mb(self._instance, now_mb or 0)
 
     def _check_whole_blocks(
         self, added: Sequence[device.MemoryDevice], block_mb: int,
@@ -211,6 +208,18 @@ class Look:
             LOG.warning('Memory is attached, but the guest leaves %d MiB of '
                         'it offline.', len(offline) * blocks.block_mb,
                         instance=self._instance)
+
+
+def _heard_mb(instance: ty.Any, now_mb: int) -> int:
+    """Say which memory block a guest has named since it was started.
+
+    It does not shrink: a guest refuses for ever what is less than its block
+    (facts-qemu-libvirt.md, section 3), and an agent may fall silent.
+
+    :param now_mb: the block that it names now, in MiB; 0 if it names none
+    """
+    note = notes.read(instance.system_metadata.get(notes.KEY))
+    return max(now_mb, note.heard_mb if note else 0)
 
 
 def _read(live: ty.Any) -> domain.GuestMemory:
