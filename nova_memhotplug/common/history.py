@@ -123,6 +123,18 @@ def give_up(instance, request_id: str, host: str, timeout: int) -> None:
         want_result=False)
 
 
+def is_resize_of_memory(context, instance) -> bool:
+    """Tell for what a server is in the task state ``resize_prep``.
+
+    :param context: the request context
+    :param instance: a ``nova.objects.Instance`` in that state
+    :returns: whether for its memory, and not for a resize or migration of
+        Nova's own
+    """
+    action = _newest(context, instance, _PREPARING)
+    return action is not None and action.action == RESIZE_MEMORY
+
+
 def is_over(context, instance) -> bool:
     """Tell whether the request at hand has an end on record already.
 
