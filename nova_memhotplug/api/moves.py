@@ -159,8 +159,8 @@ class Preparer:
             if exc.code == settle.BUSY:
                 _refuse_busy(
                     self._get(context, server_id), server_id, action)
-            status = _STATUS.get(exc.code, webob.exc.HTTPServiceUnavailable)
-            raise status(explanation=str(exc))
+            raise _STATUS.get(exc.code, webob.exc.HTTPServiceUnavailable)(
+                explanation=str(exc))
         instance = self._get(context, server_id)
         _check_idle(instance, server_id, action)
         return instance
@@ -210,6 +210,10 @@ def _check_idle(instance: ty.Any, server_id: str, action: str) -> None:
 
 
 def _refuse_busy(instance: ty.Any, server_id: str, action: str) -> None:
+    """Say that something goes on with a server, in Nova's words.
+
+    :raises webob.exc.HTTPConflict: always
+    """
     common.raise_http_conflict_for_instance_invalid_state(
         exception.InstanceInvalidState(
             attr='task_state', instance_uuid=instance.uuid,

@@ -164,7 +164,7 @@ CALLABLES = (
      'context image_api image_ref'),
     ('nova.context.RequestContext.can', 'self action target fatal'),
     ('nova.api.openstack.api_version_request.is_supported',
-     'req min_version'),
+     'req'),
     ('nova.scheduler.client.report.report_client_singleton', ''),
     ('nova.objects.Instance.get_by_uuid', 'context uuid expected_attrs'),
     ('nova.servicegroup.api.API.service_is_up', 'self member'),
