@@ -287,8 +287,9 @@ class TestBusy(PreparedTestBase):
         get_instance = common.get_instance
 
         def get_late(compute_api, context, instance_id, **kwargs):
-            go_on.set()
-            self.wait_idle(self.server)
+            if not go_on.is_set():
+                go_on.set()
+                self.wait_idle(self.server)
             return get_instance(
                 compute_api, context, instance_id, **kwargs)
 
