@@ -156,7 +156,7 @@ class Preparer:
             # No host, or one that is down: Nova's own answer.
             return instance
         except settle.MoveRefused as exc:
-            if exc.code == settle.BUSY:
+            if exc.code == errors.Busy.code:
                 _refuse_busy(
                     self._get(context, server_id), server_id, action)
             raise _STATUS.get(exc.code, webob.exc.HTTPServiceUnavailable)(

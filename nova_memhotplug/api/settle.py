@@ -28,14 +28,11 @@ from nova_memhotplug.core import errors
 
 LOG = logging.getLogger(__name__)
 
-#: What a host refuses with while something else goes on with the server.
-BUSY = 'busy'
-
 
 class MoveRefused(Exception):
     """A server cannot move, because its books cannot be settled.
 
-    :param code: a slug of ``core.errors``, or ``BUSY``
+    :param code: a slug of ``core.errors``
     :param sentence: what is in the way, for people
     """
 
@@ -89,7 +86,7 @@ def _judge(
         # what arrives; and this one is relieved.
         LOG.warning('%s The server moves at its real size.', sentence,
                     instance=instance)
-    elif code in (errors.ForeignDevices.code, BUSY):
+    elif code in (errors.ForeignDevices.code, errors.Busy.code):
         raise MoveRefused(code, sentence)
     else:
         raise _not_settled(context, instance, sentence)

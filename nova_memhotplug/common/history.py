@@ -18,6 +18,7 @@ that others can be told what concerns them.
 """
 
 import re
+import typing as ty
 
 from nova.compute import instance_actions
 from nova.compute import task_states
@@ -123,7 +124,7 @@ def give_up(instance, request_id: str, host: str, timeout: int) -> None:
         want_result=False)
 
 
-def is_resize_of_memory(context, instance) -> bool:
+def is_resize_of_memory(context: ty.Any, instance: ty.Any) -> bool:
     """Tell for what a server is in the task state ``resize_prep``.
 
     :param context: the request context
@@ -132,7 +133,7 @@ def is_resize_of_memory(context, instance) -> bool:
         Nova's own
     """
     action = _newest(context, instance, _PREPARING)
-    return action is not None and action.action == RESIZE_MEMORY
+    return bool(action and action.action == RESIZE_MEMORY)
 
 
 def is_over(context, instance) -> bool:

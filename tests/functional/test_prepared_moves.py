@@ -22,6 +22,7 @@ from nova import exception
 from nova import objects
 from nova.scheduler.client import report
 from nova.tests.functional.api import client
+from nova import utils as nova_utils
 from nova.virt.libvirt import driver
 from oslo_serialization import jsonutils
 from oslo_utils import uuidutils
@@ -304,15 +305,18 @@ class TestBusy(PreparedTestBase):
 
     def test_lock_of_the_host_is_taken(self):
         """A device is detached, for example: that has no task state."""
-        self.spied(endpoint.MemHotplugEndpoint, 'reconcile_memory',
-                   side_effect=exception.ResizeError(
-                       reason='something goes on', refusal='busy'))
-        for action in ('migrate', 'os-migrateLive', 'resize'):
-            status, message = self.action(self.bodies[action])
-            self.assertEqual(409, status, message)
-            self.assertEqual("Instance %s is in an invalid state for '%s'" % (
-                self.server['id'], action), message)
+        @nova_utils.synchronized(self.server['id'])
+        def while_locked():
+            return [self.action(self.bodies[action]) for action in asking]
+
+        asking = ('migrate', 'os-migrateLive', 'resize')
+        self.assertEqual(
+            [(409, "Instance %s is in an invalid state for '%s'" % (
+                self.server['id'], action)) for action in asking],
+            while_locked())
         self.assertEqual(base.BOOT_MB, self.request_spec_mb(self.server))
+        self.live_migrate()
+        self.assert_on('compute2', GROWN_MB)
 
     def test_resize_begins_while_books_are_settled(self):
         def settle(*args, **kwargs):
