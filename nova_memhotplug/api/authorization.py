@@ -10,45 +10,45 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Check this plugin's policies with an enforcer of its own.
+"""Whether a user may do something with a server.
 
 Nova's enforcer knows Nova's rules only, and registering ours with it would
-reach into its module. This one reads the same policy file.
+reach into its module. So ours have an enforcer of their own, which reads the
+same policy file. For Nova's own rules, Nova is asked.
 """
 
+from collections.abc import Iterator
 import functools
+import typing as ty
 
+from nova.api.openstack import api_version_request
 from nova import conf as nova_conf
 from nova import exception
 from nova.policies import base as nova_base
+from nova.policies import evacuate
 from nova.policies import migrate_server
+from nova.policies import servers
+from nova.policies import shelve
 from oslo_policy import policy
 
 from nova_memhotplug import policies
 
 CONF = nova_conf.CONF
 
-#: Nova's policy rules for the migration of a running or a stopped server.
-MIGRATIONS = {
-    'migrate': migrate_server.POLICY_ROOT % 'migrate',
-    'os-migrateLive': migrate_server.POLICY_ROOT % 'migrate_live',
-}
-
 
 @functools.cache
-def _enforcer() -> policy.Enforcer:
+def _enforcer() -> ty.Any:
     enforcer = policy.Enforcer(CONF)
     # Nova itself warns of what has changed in its rules.
     enforcer.suppress_default_change_warnings = True
     enforcer.suppress_deprecation_warnings = True
     enforcer.register_defaults(nova_base.list_rules())
-    enforcer.register_defaults(migrate_server.list_rules())
     enforcer.register_defaults(policies.list_rules())
     enforcer.load_rules()
     return enforcer
 
 
-def authorize(context, rule: str, instance) -> None:
+def authorize(context: ty.Any, rule: str, instance: ty.Any) -> None:
     """Check whether a user may do something with a server.
 
     :param context: the request context
@@ -56,33 +56,15 @@ def authorize(context, rule: str, instance) -> None:
     :param instance: the ``nova.objects.Instance`` it is about
     :raises nova.exception.PolicyNotAuthorized: if not
     """
-    target = {'project_id': instance.project_id,
-              'user_id': instance.user_id}
     try:
         _enforcer().authorize(
-            rule, target, context, do_raise=True,
+            rule, _target(instance), context, do_raise=True,
             exc=exception.PolicyNotAuthorized, action=rule)
     except policy.InvalidScope:
         raise exception.PolicyNotAuthorized(action=rule)
 
 
-def may_move(context, action: str, instance) -> bool:
-    """Tell whether Nova's own policy lets a user migrate a server.
-
-    Nova has one rule for any host and one for a chosen host; which of them
-    counts is left to Nova.
-
-    :param context: the request context
-    :param action: one of ``MIGRATIONS``
-    :param instance: the ``nova.objects.Instance`` it is about
-    """
-    return any(
-        is_authorized(context, rule.name, instance)
-        for rule in migrate_server.list_rules()
-        if rule.name.removesuffix(':host') == MIGRATIONS[action])
-
-
-def is_authorized(context, rule: str, instance) -> bool:
+def is_authorized(context: ty.Any, rule: str, instance: ty.Any) -> bool:
     """Tell whether a user may do something with a server.
 
     :param context: the request context
@@ -95,3 +77,70 @@ def is_authorized(context, rule: str, instance) -> bool:
     except exception.PolicyNotAuthorized:
         return False
     return True
+
+
+def may_move(
+    req: ty.Any, action: str, wanted: dict[str, ty.Any], instance: ty.Any,
+) -> bool:
+    """Tell whether Nova's own policy lets a request for a move pass.
+
+    Nova asks for all of these rules, some of them late. A user whom one of
+    them refuses is refused by Nova.
+
+    :param req: the ``wsgi.Request``
+    :param action: one of ``moves.MOVES``
+    :param wanted: what is asked for, not yet checked
+    :param instance: the ``nova.objects.Instance`` it is about
+    """
+    context = req.environ['nova.context']
+    return all(
+        context.can(rule, target=_target(instance), fatal=False)
+        for rule in nova_rules(req, action, wanted))
+
+
+def nova_rules(
+    req: ty.Any, action: str, wanted: dict[str, ty.Any],
+) -> Iterator[str]:
+    """List the rules that Nova checks for a move.
+
+    They depend on what is asked for, and on the microversion: what a version
+    does not know, Nova ignores or refuses.
+
+    :param req: the ``wsgi.Request``
+    :param action: one of ``moves.MOVES``
+    :param wanted: what is asked for
+    :returns: the names of rules that this Nova has
+    """
+    def is_supported(version: str) -> bool:
+        return bool(api_version_request.is_supported(req, version))
+
+    to_host = bool(wanted.get('host'))
+    if action == 'migrate':
+        yield _migration('migrate', to_host and is_supported('2.56'))
+    elif action == 'os-migrateLive':
+        yield _migration('migrate_live', to_host)
+    elif action == 'resize':
+        yield servers.SERVERS % 'resize'
+    elif action == 'evacuate':
+        yield evacuate.BASE_POLICY_NAME
+    elif action == 'unshelve':
+        yield shelve.POLICY_ROOT % 'unshelve'
+        if to_host and is_supported('2.91'):
+            yield shelve.POLICY_ROOT % 'unshelve_to_host'
+    elif action == 'rebuild':
+        yield servers.SERVERS % 'rebuild'
+        if 'trusted_image_certificates' in wanted and is_supported('2.63'):
+            yield servers.SERVERS % 'rebuild:trusted_certs'
+
+
+def _migration(name: str, to_host: bool) -> str:
+    """Name the rule for a migration; Nova 31 has fewer for chosen hosts."""
+    rule: str = migrate_server.POLICY_ROOT % name
+    chosen = rule + ':host'
+    known = {one.name for one in migrate_server.list_rules()}
+    return chosen if to_host and chosen in known else rule
+
+
+def _target(instance: ty.Any) -> dict[str, str]:
+    return {'project_id': instance.project_id,
+            'user_id': instance.user_id}

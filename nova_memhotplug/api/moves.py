@@ -10,121 +10,228 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Before a server moves, its books say its real size (design T5).
+"""Nova's own actions that move a server, each prepared first (design T5).
 
-Where the host of the server can be asked, it first brings flavor and
-allocation to what the guest has; then the RequestSpec is brought to the
-flavor.
+Each is replaced, in the resource that dispatches the actions of servers, by
+one that prepares the server and then calls what was there. So whatever Nova
+routes there is prepared, however its URL is spelled. The rules are in the
+document :doc:`/contributor/decisions`, "Before a move".
 """
 
-import re
+from collections.abc import Callable
+from collections.abc import Mapping
+import functools
+import typing as ty
 
+from nova.api.openstack import common
 from nova.api.openstack import wsgi
 from nova.compute import api as nova_compute_api
 from nova import exception
+from nova import objects
+from nova import servicegroup
 from oslo_serialization import jsonutils
 import webob.exc
 
 from nova_memhotplug.api import authorization
 from nova_memhotplug.api import request_spec
-from nova_memhotplug.api import resize
 from nova_memhotplug.api import settle
+from nova_memhotplug.common import exclusions
+from nova_memhotplug.common import states
+from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
 
-_ACTION_PATH = re.compile(
-    r'(?:/[0-9a-f-]+)?/servers/(?P<id>[^/]+)/action(?:\.json)?/?\Z')
-
 #: Server actions for which Nova asks the scheduler for a host.
-MOVES = frozenset((
-    'migrate', 'os-migrateLive', 'evacuate', 'unshelve', 'rebuild'))
-
-#: What a path or a body can be wrong in; Nova itself answers such requests.
-_MALFORMED = (exception.NovaException, ValueError, LookupError,
-              AttributeError, TypeError, RecursionError)
+MOVES = ('migrate', 'os-migrateLive', 'resize', 'evacuate', 'unshelve',
+         'rebuild')
+#: Those before which the host of the server is asked to settle its books. A
+#: server that is evacuated has a host that is down, a shelved one has none,
+#: and one that is rebuilt stays where it is.
+_ASK_HOST = frozenset(('migrate', 'os-migrateLive', 'resize'))
 
 #: Refusals that last until somebody does something about them. All others
 #: are over when what is away (placement, a host, the hypervisor) is back.
 _STATUS = {errors.ForeignDevices.code: webob.exc.HTTPConflict}
 
+#: What is wrong with an image for which Nova itself refuses a rebuild.
+_IMAGE_UNUSABLE = (exception.NotFound, exception.Invalid,
+                   exception.ImageNotAuthorized, ValueError)
 
-class MovePreparer:
-    """Looks at requests on their way to Nova's own controllers."""
+#: A method of Nova's controllers, called with ``req``, ``id`` and ``body``.
+Action = Callable[..., ty.Any]
 
-    def __init__(self):
+
+def controllers(nova_actions: Mapping[str, Action]) -> list[ty.Any]:
+    """Make the sub-controllers that take the place of Nova's actions.
+
+    :param nova_actions: ``wsgi_actions`` of the resource of servers
+    :returns: one ``wsgi.Controller`` for each of ``MOVES``
+    """
+    preparer = Preparer()
+    return [_controller(name, nova_actions[name], preparer)
+            for name in MOVES]
+
+
+def _controller(
+    name: str, nova_action: Action, preparer: 'Preparer',
+) -> ty.Any:
+
+    class PreparedController(wsgi.Controller):
+
+        # Nova's resource reads the status of the answer from the attributes
+        # of the method that it calls.
+        @wsgi.action(name)
+        @functools.wraps(nova_action)
+        def run(self, req: ty.Any, id: str, body: ty.Any) -> ty.Any:
+            preparer.prepare(req, id, name, body)
+            return nova_action(req=req, id=id, body=body)
+
+    return PreparedController()
+
+
+class Preparer:
+    """Brings the books of a server to what it has, before it moves."""
+
+    def __init__(self) -> None:
         self._nova_api = nova_compute_api.API()
-        self._api = resize.API()
+        self._services = servicegroup.API()
+        self._settler = settle.Settler(self._services)
 
-    def prepare(self, environ) -> None:
-        """Bring the books up to date if a request moves a server.
+    @wsgi.expected_errors((400, 409, 503))
+    def prepare(
+        self, req: ty.Any, server_id: str, action: str, body: ty.Any,
+    ) -> None:
+        """Prepare a server for an action of Nova's.
 
-        Nova itself answers requests that are wrong in any way.
+        Nova itself answers requests that are wrong in any way. Nothing is
+        done for users whom it refuses.
 
-        :param environ: the WSGI environment of a request
-        :raises webob.exc.HTTPException: if the server must not move, since
-            nobody knows what it has
+        :param req: the ``wsgi.Request``
+        :param server_id: the ID of the server, as the user has written it
+        :param action: one of ``MOVES``
+        :param body: the body of the request, not yet checked
+        :raises webob.exc.HTTPException: if the server must not move
         """
-        server_id, action = _moved_server(wsgi.Request(environ))
-        if server_id is None:
-            return
-        context = environ['nova.context']
+        context = req.environ['nova.context']
+        wanted = body.get(action) if isinstance(body, dict) else None
+        if not isinstance(wanted, dict):
+            wanted = {}
         try:
             instance = self._get(context, server_id)
-            if self._settle(context, instance, action):
-                instance = self._get(context, server_id)
-        except exception.NovaException:
+            if not (states.is_elastic(instance.flavor) and
+                    authorization.may_move(req, action, wanted, instance)):
+                return
+            _check_idle(instance, server_id, action)
+            if action == 'rebuild':
+                self._check_image(context, instance, wanted.get('imageRef'))
+            if action in _ASK_HOST:
+                instance = self._settled(
+                    context, instance, server_id, action)
+        except exception.InstanceNotFound:
             return
-        request_spec.sync(
-            context, instance, any_task=action == 'evacuate')
+        request_spec.sync(context, instance, is_host_down=(
+            action == 'evacuate' and self._is_host_down(instance)))
 
-    def _get(self, context, server_id):
+    def _get(self, context: ty.Any, server_id: str) -> ty.Any:
         return self._nova_api.get(
             context, server_id, expected_attrs=['flavor', 'services'])
 
-    def _settle(self, context, instance, action) -> bool:
-        """Ask the host to settle the books, if there is one to ask.
+    def _is_host_down(self, instance: ty.Any) -> bool:
+        return not any(
+            self._services.service_is_up(service)
+            for service in instance.services
+            if service.binary == 'nova-compute')
 
-        The host of a server that is evacuated is down, and a shelved server
-        has none: they start with what their flavor says (design T4).
+    def _settled(
+        self, context: ty.Any, instance: ty.Any, server_id: str, action: str,
+    ) -> ty.Any:
+        """Have the host settle the books, if there is one to ask.
 
-        :returns: whether the books may have changed
+        :returns: the instance as it is then
         """
-        if not (action in authorization.MIGRATIONS and
-                settle.is_wanted(instance) and
-                authorization.may_move(context, action, instance)):
-            return False
+        if not states.is_settled(instance):
+            return instance
         try:
-            self._api.settle(context, instance)
+            self._settler.settle(context, instance)
         except (exception.InstanceNotReady, exception.ServiceUnavailable):
-            return False
+            # No host, or one that is down: Nova's own answer.
+            return instance
         except settle.MoveRefused as exc:
-            status = _STATUS.get(exc.code, webob.exc.HTTPServiceUnavailable)
-            raise status(explanation=str(exc))
-        return True
+            if exc.code == errors.Busy.code:
+                _refuse_busy(
+                    self._get(context, server_id), server_id, action)
+            raise _STATUS.get(exc.code, webob.exc.HTTPServiceUnavailable)(
+                explanation=str(exc))
+        instance = self._get(context, server_id)
+        _check_idle(instance, server_id, action)
+        return instance
+
+    def _check_image(
+        self, context: ty.Any, instance: ty.Any, image_id: ty.Any,
+    ) -> None:
+        """Refuse a rebuild to an image that excludes growth.
+
+        Nova writes the new image into its record of the server and destroys
+        the guest before the driver sees the image. Only here nothing has been
+        touched yet.
+
+        :raises webob.exc.HTTPBadRequest: with the sentence
+        """
+        if not isinstance(image_id, str):
+            return
+        try:
+            compositions.check(self._asked(context, instance, image_id))
+        except _IMAGE_UNUSABLE:
+            return
+        except errors.ExcludedComposition as exc:
+            raise webob.exc.HTTPBadRequest(explanation=str(exc))
+
+    def _asked(
+        self, context: ty.Any, instance: ty.Any, image_id: str,
+    ) -> compositions.Request:
+        """Say what a server would have with an image."""
+        image_meta = objects.ImageMeta.from_image_ref(
+            context, self._nova_api.image_api, image_id)
+        return exclusions.request_of(
+            instance.flavor, image_meta,
+            _declared_arch(image_meta) or _host_arch(context, instance))
 
 
-def _moved_server(request) -> tuple[str | None, str | None]:
-    """Name the server that a request moves and how; None if it moves none."""
-    try:
-        match = _ACTION_PATH.match(request.path_info)
-        if match is None or request.method != 'POST':
-            return None, None
-        action = wsgi.action_peek(request.body)
-    except _MALFORMED:
-        return None, None
-    return (match['id'], action) if action in MOVES else (None, None)
+def _check_idle(instance: ty.Any, server_id: str, action: str) -> None:
+    """Refuse to move a server with which something goes on, as Nova does.
 
+    Nova reads the server again, a moment later. If a resize of its memory
+    ended in between, it would go on with the old RequestSpec.
 
-def rebuilt_server(request) -> tuple[str | None, str | None]:
-    """Name the server that a request rebuilds, and the image.
-
-    :param request: a ``nova.api.openstack.wsgi.Request``
-    :returns: the IDs of both; None for both if it is no such request
+    :raises webob.exc.HTTPConflict: unless the server is to be evacuated, from
+        which nothing keeps Nova
     """
-    server_id, action = _moved_server(request)
-    if action != 'rebuild':
-        return None, None
-    try:
-        image_id = jsonutils.loads(request.body)['rebuild']['imageRef']
-    except _MALFORMED:
-        return None, None
-    return (server_id, image_id) if isinstance(image_id, str) else (None, None)
+    if instance.task_state is not None and action != 'evacuate':
+        _refuse_busy(instance, server_id, action)
+
+
+def _refuse_busy(instance: ty.Any, server_id: str, action: str) -> None:
+    """Say that something goes on with a server, in Nova's words.
+
+    :raises webob.exc.HTTPConflict: always
+    """
+    common.raise_http_conflict_for_instance_invalid_state(
+        exception.InstanceInvalidState(
+            attr='task_state', instance_uuid=instance.uuid,
+            state=instance.task_state, method=action),
+        action, server_id)
+
+
+def _declared_arch(image_meta: ty.Any) -> str | None:
+    # As the driver: LibvirtDriver._check_emulation_arch.
+    arch: str | None = (
+        image_meta.properties.get('hw_emulation_architecture') or
+        image_meta.properties.get('hw_architecture'))
+    return arch
+
+
+def _host_arch(context: ty.Any, instance: ty.Any) -> str:
+    """Read the architecture of a server's host; empty if it is unknown."""
+    node = objects.ComputeNode.get_by_host_and_nodename(
+        context, instance.host, instance.node)
+    arch: str = jsonutils.loads(node.cpu_info or '{}').get('arch', '')
+    return arch

@@ -22,7 +22,6 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova_memhotplug.api import planning
-from nova_memhotplug.api import settle
 from nova_memhotplug.common import history
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.common import specs
@@ -121,18 +120,6 @@ class API:
         is_same = (flavor.flavorid == instance.flavor.flavorid and
                    flavor.extra_specs == instance.flavor.extra_specs)
         return None if is_same else flavor
-
-    @compute_api.check_instance_host(check_is_up=True)
-    def settle(self, context, instance):
-        """Have the books of a server brought to what its guest has.
-
-        :param context: the request context
-        :param instance: a ``nova.objects.Instance``, with its ``services``
-        :raises nova.exception.InstanceNotReady: if it has no host
-        :raises nova.exception.ServiceUnavailable: if its host is down
-        :raises settle.MoveRefused: if its host must not or cannot do it
-        """
-        settle.settle(self._rpcapi, context, instance)
 
     @staticmethod
     def _check_claim(context, instance, memory_mb, flavor):

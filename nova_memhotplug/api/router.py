@@ -12,18 +12,19 @@
 
 """Nova's router with two more things on stock paths.
 
-``api-paste.ini`` names it in one line::
+The actions of Nova that move a server are prepared first (``api.moves``).
+``api-paste.ini`` names this router in one line::
 
     [app:osapi_compute_app_v21]
     paste.app_factory = nova_memhotplug.api.router:APIRouter.factory
 """
 
+import typing as ty
+
 from nova.api.openstack.compute import routes
 from nova.api.openstack import wsgi
-import webob.exc
 
 from nova_memhotplug.api import moves
-from nova_memhotplug.api import rebuild
 from nova_memhotplug.api import server_memory
 
 ACTION_ROUTE = '/servers/{id}/action'
@@ -38,23 +39,15 @@ ROUTES = (
 class APIRouter(routes.APIRouterV21):
     """Nova's API, ``os-memory`` and the action ``resizeMemory``."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(custom_routes=ROUTES)
-        self._servers_resource().register_subcontroller_actions(
-            server_memory.ServerMemoryController())
-        self._rebuilds = rebuild.RebuildGuard()
-        self._moves = moves.MovePreparer()
+        resource = self._servers_resource()
+        for controller in (
+                server_memory.ServerMemoryController(),
+                *moves.controllers(resource.wsgi_actions)):
+            resource.register_subcontroller_actions(controller)
 
-    def __call__(self, environ, start_response):
-        """Answer a request, as a WSGI application."""
-        try:
-            self._rebuilds.check(environ)
-            self._moves.prepare(environ)
-        except webob.exc.HTTPException as exc:
-            return wsgi.Fault(exc)(environ, start_response)
-        return super().__call__(environ, start_response)
-
-    def _servers_resource(self):
+    def _servers_resource(self) -> ty.Any:
         """Find the resource that dispatches the actions of servers.
 
         All server actions share one resource, which the routes of both URL

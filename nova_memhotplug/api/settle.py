@@ -16,14 +16,15 @@ A resize that failed or was cut short may have left them behind, and then the
 scheduler would claim something else than what arrives (design T2 and T5).
 """
 
+import typing as ty
+
+from nova.compute import api as compute_api
 from nova import exception
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from nova_memhotplug.common import rpcapi
-from nova_memhotplug.common import states
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import memory_spec
 
 LOG = logging.getLogger(__name__)
 
@@ -35,62 +36,67 @@ class MoveRefused(Exception):
     :param sentence: what is in the way, for people
     """
 
-    def __init__(self, code: str, sentence: str):
+    def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
 
 
-def is_wanted(instance) -> bool:
-    """Tell whether the books of a server are to be compared.
+class Settler:
+    """Asks hosts.
 
-    While something goes on with it, they may be in transit.
-
-    :param instance: a ``nova.objects.Instance``
+    :param servicegroup_api: Nova's ``servicegroup.API``
     """
-    return (instance.task_state is None and
-            instance.vm_state in states.SETTLED and
-            memory_spec.MAX_MEMORY_MB in instance.flavor.extra_specs)
+
+    def __init__(self, servicegroup_api: ty.Any) -> None:
+        self._hosts = rpcapi.MemHotplugAPI()
+        # Nova's decorator looks for it here.
+        self.servicegroup_api = servicegroup_api
+
+    @compute_api.check_instance_host(check_is_up=True)
+    def settle(self, context: ty.Any, instance: ty.Any) -> None:
+        """Have the host of a server bring its books to what its guest has.
+
+        :param context: the request context
+        :param instance: a ``nova.objects.Instance``, with its ``services``
+        :raises nova.exception.InstanceNotReady: if it has no host
+        :raises nova.exception.ServiceUnavailable: if its host is down
+        :raises MoveRefused: if its host must not or cannot do it
+        """
+        try:
+            self._hosts.reconcile_memory(context, instance)
+        except exception.InstanceNotFound:
+            LOG.debug('The server is gone.', instance=instance)
+        except exception.ResizeError as exc:
+            _judge(context, instance, exc.kwargs.get('refusal'),
+                   exc.kwargs['reason'])
+        except (exception.NovaException, messaging.MessagingException) as exc:
+            if not rpcapi.is_unsupported(exc):
+                raise _not_settled(context, instance, exc) from exc
+            LOG.info('The host of this server does not have the memory '
+                     'hot-plug extension; its books are taken as they are.',
+                     instance=instance)
 
 
-def settle(hosts, context, instance) -> None:
-    """Have the host of a server bring its books to what its guest has.
-
-    :param hosts: the ``rpcapi.MemHotplugAPI``
-    :param context: the request context
-    :param instance: a ``nova.objects.Instance``, with a host that is up
-    :raises MoveRefused: if the host must not or cannot do it
-    """
-    try:
-        hosts.reconcile_memory(context, instance)
-    except exception.InstanceNotFound:
-        LOG.debug('The server is gone.', instance=instance)
-    except exception.ResizeError as exc:
-        _judge(context, instance, exc.kwargs.get('refusal'),
-               exc.kwargs['reason'])
-    except (exception.NovaException, messaging.MessagingException) as exc:
-        if not rpcapi.is_unsupported(exc):
-            raise _not_settled(context, instance, exc) from exc
-        LOG.info('The host of this server does not have the memory hot-plug '
-                 'extension; its books are taken as they are.',
-                 instance=instance)
-
-
-def _judge(context, instance, code, sentence):
+def _judge(
+    context: ty.Any, instance: ty.Any, code: str | None, sentence: str,
+) -> None:
     """Decide what to do about a host's refusal."""
     if code == errors.HostFull.code:
         # The flavor follows the guest even then, so the next host claims
         # what arrives; and this one is relieved.
         LOG.warning('%s The server moves at its real size.', sentence,
                     instance=instance)
-    elif code == errors.ForeignDevices.code:
+    elif code in (errors.ForeignDevices.code, errors.Busy.code):
         raise MoveRefused(code, sentence)
     else:
         raise _not_settled(context, instance, sentence)
 
 
-def _not_settled(context, instance, reason):
+def _not_settled(
+    context: ty.Any, instance: ty.Any, reason: ty.Any,
+) -> MoveRefused:
     refusal = errors.NotSettled(reason=reason)
     LOG.warning('%s', refusal, instance=instance)
     return MoveRefused(
         refusal.code,
-        str(refusal) if context.is_admin else refusal.tenant_msg)
+        str(refusal) if context.is_admin else str(refusal.tenant_msg))

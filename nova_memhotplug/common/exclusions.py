@@ -12,13 +12,15 @@
 """What a flavor, an image and a host ask for together with growth."""
 
 from collections.abc import Iterable
+import typing as ty
 
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
 
 
 def request_of(
-    flavor, image_meta, arch: str, cpu_flags: Iterable[str] = (),
+    flavor: ty.Any, image_meta: ty.Any, arch: str,
+    cpu_flags: Iterable[str] = (),
 ) -> compositions.Request:
     """Collect what is asked for.
 
@@ -40,7 +42,7 @@ def request_of(
 
 
 def excluded(
-    instance, arch: str, cpu_flags: Iterable[str] = (),
+    instance: ty.Any, arch: str, cpu_flags: Iterable[str] = (),
 ) -> errors.ExcludedComposition | None:
     """Say what a server has that does not go together with growth.
 

@@ -18,6 +18,7 @@ that others can be told what concerns them.
 """
 
 import re
+import typing as ty
 
 from nova.compute import instance_actions
 from nova.compute import task_states
@@ -121,6 +122,18 @@ def give_up(instance, request_id: str, host: str, timeout: int) -> None:
     objects.InstanceActionEvent.event_finish_with_failure(
         context, instance.uuid, EVENT, exc_val=error, exc_tb='',
         want_result=False)
+
+
+def is_resize_of_memory(context: ty.Any, instance: ty.Any) -> bool:
+    """Tell for what a server is in the task state ``resize_prep``.
+
+    :param context: the request context
+    :param instance: a ``nova.objects.Instance`` in that state
+    :returns: whether for its memory, and not for a resize or migration of
+        Nova's own
+    """
+    action = _newest(context, instance, _PREPARING)
+    return bool(action and action.action == RESIZE_MEMORY)
 
 
 def is_over(context, instance) -> bool:

@@ -28,6 +28,7 @@ import ddt
 import hypothesis
 from hypothesis import strategies as st
 from lxml import etree
+from nova.api.openstack import api_version_request
 from nova.api.openstack import common
 from nova.api.openstack.compute import routes
 from nova.api.openstack import wsgi
@@ -46,8 +47,8 @@ from nova import exception
 from nova import objects
 from nova.objects import fields
 from nova.objects import migrate_data
+from nova import policies as nova_policies
 from nova.policies import base as policies_base
-from nova.policies import migrate_server
 from nova import rpc
 from nova import service
 from nova import test
@@ -63,6 +64,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 import webob.exc
 
 from nova_memhotplug.api import authorization
+from nova_memhotplug.api import moves
 from nova_memhotplug.api import router
 from nova_memhotplug.common import nodes as compute_numa
 from nova_memhotplug.core import compositions
@@ -148,7 +150,6 @@ CALLABLES = (
     ('nova.api.openstack.wsgi.Resource.register_subcontroller_actions',
      'self sub_controller'),
     ('nova.api.openstack.wsgi.action', 'name'),
-    ('nova.api.openstack.wsgi.action_peek', 'body'),
     ('nova.api.openstack.wsgi.response', 'code'),
     ('nova.api.openstack.wsgi.expected_errors', 'errors'),
     ('nova.api.validation.schema', 'request_body_schema'),
@@ -161,7 +162,9 @@ CALLABLES = (
      'context deltas user_id check_project_id check_user_id'),
     ('nova.objects.ImageMeta.from_image_ref',
      'context image_api image_ref'),
-    ('nova.api.openstack.wsgi.Fault.__init__', 'self exception'),
+    ('nova.context.RequestContext.can', 'self action target fatal'),
+    ('nova.api.openstack.api_version_request.is_supported',
+     'req'),
     ('nova.scheduler.client.report.report_client_singleton', ''),
     ('nova.objects.Instance.get_by_uuid', 'context uuid expected_attrs'),
     ('nova.servicegroup.api.API.service_is_up', 'self member'),
@@ -185,7 +188,6 @@ CALLABLES = (
      'context host expected_attrs'),
     ('nova.policies.base.list_rules', ''),
     ('nova.policies.migrate_server.list_rules', ''),
-    ('nova.api.openstack.wsgi.Fault.__init__', 'self exception'),
     ('nova.rpc.get_client', 'target serializer'),
     ('nova.rpc.ClientRouter.client', 'self context'),
     ('nova.utils.synchronized', 'name'),
@@ -201,6 +203,9 @@ EXCEPTIONS = (
     ('AllocationUpdateFailed',
      {'consumer_uuid': 'it', 'error': 'why'}, 'why'),
     ('InstanceIsLocked', {'instance_uuid': 'it'}, 'it'),
+    ('InstanceInvalidState',
+     {'attr': 'task_state', 'instance_uuid': 'it', 'state': 'busy',
+      'method': 'move'}, 'it'),
     ('InstanceNotFound', {'instance_id': 'it'}, 'it'),
     ('NumaTopologyNotFound', {'instance_uuid': 'it'}, 'it'),
     ('InstanceNotReady', {'instance_id': 'it'}, 'it'),
@@ -890,15 +895,55 @@ class TestApi(test.NoDBTestCase):
         for name in ('project_reader_or_admin', 'project_member_or_admin'):
             self.assertIn(name, names, 'Nova has no rule %s.' % name)
 
-    def test_rules_of_migrations(self):
-        names = {rule.name for rule in migrate_server.list_rules()}
-        for action, name in authorization.MIGRATIONS.items():
-            self.assertIn(name, names, 'Nova has no rule %s.' % name)
-            # As in test_actions_share_one_resource: the name of the action.
-            self.assertIn(action, self._actions())
+    def test_rules_of_moves(self):
+        """With all that can be asked for, in the newest microversion."""
+        names = {rule.name for rule in nova_policies.list_rules()}
+        request = wsgi.Request.blank('/')
+        request.api_version_request = (
+            api_version_request.max_api_version())
+        for action in moves.MOVES:
+            for wanted in ({}, {'host': 'there',
+                                'trusted_image_certificates': []}):
+                rules = list(authorization.nova_rules(
+                    request, action, wanted))
+                self.assertTrue(rules, action)
+                for name in rules:
+                    self.assertIn(name, names, 'Nova has no rule %s.' % name)
 
-    def _actions(self):
-        for route in routes.APIRouterV21().map.matchlist:
+    def test_moves(self):
+        """What is called instead of Nova's methods looks the same to the
+        resource that calls it.
+        """
+        stock = self._actions(routes.APIRouterV21())
+        ours = self._actions(router.APIRouter())
+        for name in moves.MOVES:
+            self.assertIn(name, stock, 'Nova has no action %s.' % name)
+            self.assertIsNot(stock[name], ours[name])
+            for attribute in set(vars(stock[name].__func__)) - {
+                    '__wrapped__'}:
+                self.assertTrue(
+                    hasattr(ours[name], attribute), (name, attribute))
+        unchanged = set(stock) - set(moves.MOVES)
+        self.assertEqual(
+            {name: stock[name].__func__ for name in unchanged},
+            {name: ours[name].__func__ for name in unchanged})
+        self.assertEqual({'resizeMemory'}, set(ours) - set(stock))
+
+    def test_no_other_action_asks_the_scheduler(self):
+        """A move under a new name would not be prepared."""
+        self.assertEqual(
+            {'unshelve', 'evacuate', 'rebuild', 'resize', 'live_migrate',
+             'revert_resize'},
+            {name for name, method in inspect.getmembers(
+                compute_api.API, inspect.isfunction)
+             if not name.startswith('_') and
+             'RequestSpec.get_by_instance_uuid' in inspect.getsource(
+                 inspect.unwrap(method))},
+            'Nova has other moves than those that api.moves prepares.')
+
+    @staticmethod
+    def _actions(api):
+        for route in api.map.matchlist:
             if route.routepath.endswith(router.ACTION_ROUTE):
                 return route.defaults['controller'].wsgi_actions
 

@@ -234,6 +234,47 @@ class TestMoves(MovesTestBase):
         self.assert_host('compute2', 0)
 
 
+@ddt.ddt
+class TestMovesOfOverride(MovesTestBase):
+    """The flavor claims something else than its memory, by
+    ``resources:MEMORY_MB``: the real size counts, where that is more.
+    """
+
+    def boot_with(self, override_mb):
+        """Boot a server on the first host."""
+        self._disable('compute2')
+        server = self.boot_elastic(
+            **{'resources:MEMORY_MB': str(override_mb)})
+        self._disable('compute2', False)
+        return server
+
+    @ddt.data('live_migrate', 'cold_migrate', 'evacuate', 'unshelve')
+    def test_between_boot_size_and_ceiling(self, move):
+        self.server = self.boot_with(768)
+        self.assertEqual(768, self.claimed_mb(self.server, 'compute1'))
+        self.assertEqual(GROWN_MB, self.grown())
+        self.assertEqual(GROWN_MB, self.claimed_mb(self.server, 'compute1'))
+        if move == 'unshelve':
+            self._shelve_server(self.server)
+        getattr(self, move)()
+        self.assertEqual(GROWN_MB, self.claimed_mb(self.server, 'compute2'))
+        self.assertEqual(
+            str(GROWN_MB), self.instance(self.server).flavor.extra_specs[
+                'resources:MEMORY_MB'])
+
+    def test_nothing_to_raise(self):
+        """The ceiling is claimed from the start, or nothing at all."""
+        for override_mb in (base.CEILING_MB, 0):
+            self.server = self.boot_with(override_mb)
+            self.grown()
+            self.live_migrate()
+            self.assertEqual(
+                override_mb, self.claimed_mb(self.server, 'compute2'))
+            self.assertEqual(
+                str(override_mb), self.instance(
+                    self.server).flavor.extra_specs['resources:MEMORY_MB'])
+
+
 class TestMovesWithoutRoom(MovesTestBase):
     """The other host has room for the boot size, not for the real one."""
 

@@ -20,6 +20,9 @@ from unittest import mock
 
 import ddt
 from keystoneauth1 import exceptions as ks_exc
+from nova import context as nova_context
+from nova import objects
+from oslo_utils import uuidutils
 
 from nova_memhotplug.common import rpcapi
 from tests.functional import base
@@ -63,6 +66,14 @@ class UnsettledTestBase(test_moves.MovesTestBase):
         patch.start()
         self.addCleanup(mock.patch.stopall)
         return patch.stop
+
+    def request_lost(self):
+        """Let the host die before it has a request to resize the memory."""
+        self.set_task_state(self.server, 'resize_prep')
+        context = nova_context.get_admin_context()
+        context.request_id = 'req-' + uuidutils.generate_uuid()
+        objects.InstanceAction.action_start(
+            context, self.server['id'], 'resizeMemory', want_result=False)
 
     def reconciled(self):
         """Count the corrections that the server has a record of."""
@@ -110,6 +121,17 @@ class TestMigrations(UnsettledTestBase):
         self.assert_on('compute2', guest_mb)
         self.assert_folded()
         self.assert_host('compute1', guest_mb)
+        self._revert_resize(self.server)
+        self.assert_on('compute1', guest_mb)
+        self.assert_books(self.server, guest_mb)
+        self.assert_host('compute2', 0)
+
+    @ddt.data(*BOTH_WAYS)
+    def test_reverted_cold_resize(self, name):
+        """It gets back what its guest had, not what its flavor said."""
+        guest_mb = LEFT_BEHIND[name][0]
+        self.leave(*LEFT_BEHIND[name])
+        self._resize_server(self.server, self.create_flavor(memory_mb=2048))
         self._revert_resize(self.server)
         self.assert_on('compute1', guest_mb)
         self.assert_books(self.server, guest_mb)
@@ -253,7 +275,7 @@ class TestNobodyToAsk(UnsettledTestBase):
     def test_evacuation(self, name):
         _guest_mb, flavor_mb, allocated_mb = LEFT_BEHIND[name]
         self.leave(*LEFT_BEHIND[name])
-        self.set_task_state(self.server, 'resize_prep')
+        self.request_lost()
         self.evacuate()
         self.assert_on('compute2', flavor_mb)
         self.assert_folded()
