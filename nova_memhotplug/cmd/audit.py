@@ -16,6 +16,7 @@ Nova, placement and the hosts are on the other side of a census
 (``cmd.census``), so that all of this can be tested without them.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
@@ -54,6 +55,11 @@ class Record:
         host is down
     :param cells_mb: RAM of its NUMA nodes together; None if it is bound to
         none
+    :param is_allocation_known: whether placement has said anything
+    :param is_settled: whether nothing goes on for which Nova has books in
+        transit; else only the server itself is on record here
+    :param may_run: whether it may have a live domain
+    :param cell: what leads to its cell
     """
 
     uuid: str
@@ -65,6 +71,10 @@ class Record:
     request_spec_mb: int | None
     guest_mb: int | None
     cells_mb: int | None = None
+    is_allocation_known: bool = True
+    is_settled: bool = True
+    may_run: bool = True
+    cell: ty.Any = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def is_behind(self) -> bool:
@@ -104,11 +114,13 @@ def differences(record: Record) -> Iterator[Difference]:
     :returns: what differs
     """
     total_mb = record.flavor_mb
+    allocated_mb = (
+        record.allocated_mb or 0) if record.is_allocation_known else None
     for what, found_mb, expected_mb in (
         ('live domain', record.guest_mb, total_mb),
         ('instance', record.instance_mb, total_mb),
         ('NUMA nodes', record.cells_mb, total_mb),
-        ('allocation', record.allocated_mb or 0, accounting.allocation_mb(
+        ('allocation', allocated_mb, accounting.allocation_mb(
             total_mb, record.extra_specs)),
     ):
         if found_mb is not None and found_mb != expected_mb:
@@ -126,12 +138,17 @@ class Audit:
     def __init__(self, census: ty.Any, fix: bool = False):
         self._census = census
         self._fix = fix
+        self._problems: list[str] = []
         self.compared = 0
         self.in_transit = 0
         self.behind = 0
         self.corrected: list[Difference] = []
         self.remaining: list[Difference] = []
-        self.problems: list[str] = []
+
+    @property
+    def problems(self) -> list[str]:
+        """Sentences about what could not be read or done."""
+        return [*self._census.problems, *self._problems]
 
     @property
     def code(self) -> Code:
@@ -141,41 +158,74 @@ class Audit:
         return Code.DIFFERENT if self.remaining else Code.CLEAN
 
     def run(self) -> None:
-        """Look at every server; one that cannot be read stops nothing."""
-        for server in self._census.servers():
-            try:
-                self._look(server)
-            except Unreadable as exc:
-                self.problems.append(str(exc))
+        """Look at every server; what cannot be read stops nothing."""
+        try:
+            for record in self._census.records():
+                self._look(record)
+        except Exception as exc:
+            self._problems.append('%s: %s' % (type(exc).__name__, exc))
 
-    def _look(self, server: ty.Any) -> None:
-        if not server.is_settled:
+    def _look(self, record: Record) -> None:
+        found = self._once_more(record)
+        if found is None:
+            return
+        if not found.is_settled:
             self.in_transit += 1
             return
-        record = self._census.read(server)
         self.compared += 1
         if self._fix:
-            record = self._correct(server, record)
-        self.remaining += differences(record)
-        self.behind += record.is_behind
+            found = self._correct(found)
+            if found is None:
+                return
+        self.remaining += differences(found)
+        self.behind += found.is_behind
 
-    def _correct(self, server: ty.Any, record: Record) -> Record:
-        """Correct what can be; return what is on record then."""
+    def _once_more(self, record: Record) -> Record | None:
+        """Read a server that differs once more, before it is called that.
+
+        It may have been resized, moved or deleted while the books of its
+        host were read one after the other.
+
+        :returns: what is on record; None if it was deleted
+        """
+        if not record.is_settled or not any(differences(record)):
+            return record
+        return self._try(record, self._census.read)
+
+    def _correct(self, record: Record) -> Record | None:
+        """Correct what can be.
+
+        :returns: what is on record then; None if it was deleted meanwhile
+        """
         found = tuple(differences(record))
         if not found and not record.is_behind:
             return record
-        try:
-            after = self._try_to_correct(server, record)
-        except Unreadable as exc:
-            self.problems.append(str(exc))
+        if record.is_allocation_known and record.allocated_mb is None:
+            # Memory alone would be an allocation that Nova does not know.
+            self._problems.append(
+                str(errors.NothingAllocated(uuid=record.uuid)))
             return record
+        after = self._try(record, self._correct_and_read)
+        if after is None:
+            return None
         left = {difference.what for difference in differences(after)}
         self.corrected += (difference for difference in found
                            if difference.what not in left)
         return after
 
-    def _try_to_correct(self, server: ty.Any, record: Record) -> Record:
-        if record.allocated_mb is None:
-            # Memory alone would be an allocation that Nova does not know.
-            raise Unreadable(str(errors.NothingAllocated(uuid=record.uuid)))
-        return self._census.read(self._census.correct(server))
+    def _correct_and_read(self, record: Record) -> Record | None:
+        self._census.correct(record)
+        return ty.cast(Record | None, self._census.read(record))
+
+    def _try(
+        self, record: Record, function: Callable[[Record], Record | None],
+    ) -> Record | None:
+        """Call a function; where it fails, what was on record counts."""
+        try:
+            return function(record)
+        except Unreadable as exc:
+            self._problems.append(str(exc))
+        except Exception as exc:
+            self._problems.append('Server %s: %s: %s' % (
+                record.uuid, type(exc).__name__, exc))
+        return record

@@ -62,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     auditing.add_argument(
         '--fix', action='store_true',
         help='have the hosts bring the books to what the guests have')
+    for option, metavar, what in (
+            ('--cell', 'NAME_OR_UUID', 'cell'), ('--host', 'NAME', 'host'),
+            ('--server', 'UUID', 'server')):
+        auditing.add_argument(
+            option, action='append', default=[], metavar=metavar,
+            help='look at this %s only; can be repeated' % what)
     auditing.set_defaults(run=run_audit)
     return parser
 
@@ -72,19 +78,26 @@ def run_audit(args: argparse.Namespace) -> int:
     :param args: the arguments of the subcommand
     :returns: the exit code
     """
-    result = audit.Audit(_census(args.config_file), args.fix)
-    result.run()
-    rpc.cleanup()
-    _print(result)
+    scope = census.Scope(
+        cells=args.cell, hosts=args.host, servers=args.server)
+    result = audit.Audit(_census(args.config_file, scope), args.fix)
+    try:
+        result.run()
+    finally:
+        # Also when somebody has lost patience.
+        _print(result)
+        rpc.cleanup()
     return result.code
 
 
-def _census(config_files: Sequence[str] | None) -> census.Census:
+def _census(
+    config_files: Sequence[str] | None, scope: census.Scope,
+) -> census.Census:
     """Set Nova up as ``nova-manage`` does."""
     config.parse_args([PROG], default_config_files=config_files)
     logging.setup(config.CONF, 'nova')
     objects.register_all()
-    return census.Census(report.report_client_singleton())
+    return census.Census(report.report_client_singleton(), scope)
 
 
 def _print(result: audit.Audit) -> None:

@@ -231,6 +231,23 @@ class Placement:
             total_mb, (flavor or instance.flavor).extra_specs)
         return provider, expected_mb - allocated_mb
 
+    def allocated_on(self, context: ty.Any, provider: str) -> dict[str, int]:
+        """Say what everybody has allocated on a host. This is one request.
+
+        :param context: a request context
+        :param provider: the UUID of its resource provider
+        :returns: RAM, in MiB, by the UUID of the consumer; 0 for one that has
+            something else there
+        :raises AccountingFailed: if placement does not say
+        """
+        try:
+            found = self._reportclient.get_allocations_for_resource_provider(
+                context, provider).allocations
+            return {uuid: int(share['resources'].get(orc.MEMORY_MB, 0))
+                    for uuid, share in found.items()}
+        except FAILURES as exc:
+            raise errors.AccountingFailed(reason=exc)
+
     def free_mb(self, provider: ty.Any) -> int:
         """Say what a host has free.
 

@@ -14,15 +14,13 @@
 
 import typing as ty
 
-from nova import conf as nova_conf
 
-from nova_memhotplug import conf
+from nova_memhotplug.common import options
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import planner
 from nova_memhotplug.models import registry
 
-CONF = nova_conf.CONF
-conf.memhotplug.register_opts(CONF)
+CONF = options.CONF
 
 
 def spec_of(flavor: ty.Any) -> memory_spec.MemorySpec | None:

@@ -55,7 +55,7 @@ class Books:
         :raises AccountingFailed: if placement does not say
         """
         return self._placement.allocation(
-            context, instance.uuid, self._provider(context, instance))
+            context, instance.uuid, self.provider(context, instance))
 
     def allocate(
         self, context: ty.Any, instance: ty.Any, total_mb: int,
@@ -135,11 +135,16 @@ class Books:
 
         locked()
 
-    def _provider(self, context: ty.Any, instance: ty.Any) -> str:
+    def provider(self, context: ty.Any, instance: ty.Any) -> str:
         """Find the resource provider of a server's host.
 
         Nova gives it the UUID of the compute node, which the tracker knows
         as soon as it has looked at the host once.
+
+        :param context: a request context
+        :param instance: a ``nova.objects.Instance`` of this host
+        :returns: the UUID of the provider
+        :raises AccountingFailed: if nobody tells
         """
         node = self._tracker.compute_nodes.get(instance.node)
         if node is not None:

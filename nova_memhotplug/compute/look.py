@@ -22,12 +22,12 @@ import dataclasses
 import time
 import typing as ty
 
-from nova import conf as nova_conf
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
 import tenacity
 
 from nova_memhotplug.common import exclusions
+from nova_memhotplug.common import options
 from nova_memhotplug.common import states
 from nova_memhotplug.core import block_size
 from nova_memhotplug.core import blocklist
@@ -38,7 +38,7 @@ from nova_memhotplug.core import notes
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import strategies
 
-CONF = nova_conf.CONF
+CONF = options.CONF
 LOG = logging.getLogger(__name__)
 
 #: Seconds that a guest has to take memory before its agent is asked for the
@@ -70,7 +70,7 @@ def observe(
         blocks, is_silent = _ask(live, guest, instance)
     heard_mb = _heard_mb(instance, blocks.block_mb if blocks else 0)
     return dataclasses.replace(
-        _seen(guest, instance, heard_mb), is_silent=is_silent,
+        seen(guest, instance, heard_mb), is_silent=is_silent,
         answer=_answer(guest, blocks) if blocks else None)
 
 
@@ -111,7 +111,7 @@ class Look:
         self._instance = instance
         self._agent = live.agent(is_patient=True)
         guest = _read(live)
-        self.before = _seen(guest, instance, self._heard_mb(guest))
+        self.before = seen(guest, instance, self._heard_mb(guest))
         self._after: observations.Observation | None = None
 
     def confirm(self) -> None:
@@ -228,9 +228,16 @@ def _read(live: ty.Any) -> domain.GuestMemory:
     return ty.cast(domain.GuestMemory, live.read())
 
 
-def _seen(
+def seen(
     guest: domain.GuestMemory, instance: ty.Any, heard_mb: int,
 ) -> observations.Observation:
+    """Say what is known of a guest whose domain was read just now.
+
+    :param guest: what its live domain has
+    :param instance: a ``nova.objects.Instance``
+    :param heard_mb: the memory block that its agent has named, in MiB; 0 if
+        it never did
+    """
     is_elastic = states.is_elastic(instance.flavor)
     excluded = None
     if is_elastic:

@@ -10,68 +10,61 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""After a crash: bring Nova's books to what guests have (design T2).
+"""Bring Nova's books to what guests have (design T2).
 
 There is no list of operations under way that could be lost. What a guest has
 is in its live domain; a server without one starts with what its flavor says.
+At service start all servers of the host are compared, by a few questions for
+all of them together; later those that something has happened to.
 """
 
-import dataclasses
+from collections.abc import Callable
+from collections.abc import Mapping
+import contextlib
+import typing as ty
 
+from nova.compute import task_states
 from nova.compute import utils as compute_utils
-from nova import conf as nova_conf
+from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova import utils
 from oslo_log import log as logging
 
+from nova_memhotplug.common import history
 from nova_memhotplug.common import nodes
+from nova_memhotplug.common import options
+from nova_memhotplug.common import placement
 from nova_memhotplug.common import states
-from nova_memhotplug.compute import lost
-from nova_memhotplug.core import accounting
+from nova_memhotplug.compute import books
+from nova_memhotplug.compute import due
+from nova_memhotplug.compute import look
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import drift
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import notes
 
-CONF = nova_conf.CONF
+CONF = options.CONF
 LOG = logging.getLogger(__name__)
 
 #: Names of the instance action and of its event.
 RECONCILE_MEMORY = 'reconcileMemory'
 EVENT = 'compute_reconcile_memory'
 
-#: How often a server is looked at again: a guest may let go of a device some
-#: time after it was asked to.
-LOOKS = 5
+#: What is read of the servers of a host, with the servers.
+_ATTRIBUTES = ['flavor', 'numa_topology', 'system_metadata']
+#: What of an instance says how much memory it has.
+_FIELDS = ('flavor', 'memory_mb', 'instance_type_id', 'numa_topology')
+#: States in which the guest of a server may run, and is the truth. While Nova
+#: resizes a server cold, it keeps two flavors and knows which one counts.
+_MAY_RUN = (*states.SETTLED, vm_states.ERROR)
 
-
-@dataclasses.dataclass(frozen=True)
-class Drift:
-    """What the books say and what they should say, in MiB.
-
-    ``cells_mb`` and ``present_cells_mb`` are about the NUMA cells; both are
-    empty for a server that has none for Nova.
-    """
-
-    books_mb: int
-    instance_mb: int
-    allocated_mb: int
-    cells_mb: tuple[int, ...]
-    present_mb: int
-    expected_mb: int
-    present_cells_mb: tuple[int, ...]
-
-    @property
-    def exists(self) -> bool:
-        """Whether anything differs."""
-        return (self.instance_differs or
-                self.allocated_mb != self.expected_mb)
-
-    @property
-    def instance_differs(self) -> bool:
-        """Whether the instance, its flavor or a NUMA cell differs."""
-        return ({self.books_mb, self.instance_mb} != {self.present_mb} or
-                self.cells_mb != self.present_cells_mb)
+#: What is wrong with one server alone, and no answer that failed.
+_STANDING = (errors.ForeignDevices, errors.HostFull, errors.NothingAllocated,
+             errors.UnreadableDomain)
+#: Of these, those that are tried again until they are no more.
+_RETRIED = (errors.HostFull, errors.NothingAllocated)
 
 
 class Reconciler:
@@ -79,165 +72,189 @@ class Reconciler:
 
     :param host: name of the host
     :param guests: the ``virt.guest.Guests`` of the host
-    :param books: where Nova accounts for its servers
+    :param ledger: where Nova accounts for its servers
+    :param records: reads what placement has on record
     """
 
-    def __init__(self, host, guests, books):
+    def __init__(
+        self, host: str, guests: ty.Any, ledger: books.Books,
+        records: placement.Placement,
+    ):
         self._host = host
         self._guests = guests
-        self._books = books
-        # How often servers still need a look, by UUID; None for all of the
-        # host, at service start.
-        self._due = None
+        self._books = ledger
+        self._placement = records
+        self._due = due.DueList()
+        self._back_off = due.BackOff()
+        # What was said of a server, by its UUID: once is enough.
+        self._said: dict[str, str] = {}
 
-    def remember(self, instance) -> None:
-        """Look at a server again later, when this failed just now."""
-        if self._due is not None:
-            self._due[instance.uuid] = LOOKS
+    def remember(self, instance: ty.Any) -> None:
+        """Look at a server again, with the next periodic tasks.
+
+        :param instance: a ``nova.objects.Instance``
+        """
+        self._due.remember(instance.uuid)
 
     def run_due(self) -> None:
         """Look at what needs it: at service start, all servers of the host.
 
-        Servers whose request has got lost are released first.
-
-        Whatever goes wrong with one server must not keep the service from
-        starting or the others from being looked at.
+        Servers whose request has got lost are released first. Whatever goes
+        wrong must not keep the service from starting, or Nova from computing
+        the usage of the host. Where somebody does not answer, the servers
+        that are left wait for a later period.
         """
         context = nova_context.get_admin_context()
-        lost.release(context, self._host)
-        due, self._due = self._due, {}
-        if due is not None and not due:
-            return
-        self._due = {uuid: looks - 1 for uuid, looks in (due or {}).items()
-                     if looks > 1}
-        instances = objects.InstanceList.get_by_host(
-            context, self._host, expected_attrs=['flavor', 'numa_topology'])
-        for instance in instances:
-            if due is None or instance.uuid in due:
-                self._try(context, instance)
+        try:
+            self._release_lost(context)
+            if self._back_off.is_over():
+                _Pass(self, context).run()
+                self._back_off.succeeded()
+        except Exception as exc:
+            self._back_off.failed()
+            LOG.warning('The memory of servers of this host could not be '
+                        'compared with the books; a later periodic task goes '
+                        'on: %s', exc, exc_info=True)
 
     def server(
-        self, context, instance, task_state=None,
-    ) -> Drift | None:
+        self, context: ty.Any, instance: ty.Any,
+        task_state: str | None = None,
+    ) -> bool:
         """Bring the books of one server to what its guest has.
 
         :param context: an admin's request context
         :param instance: a ``nova.objects.Instance``, locked by the caller
         :param task_state: the task state in which the caller has put it
-        :returns: what was different; None if nothing was
+        :returns: whether anything was different
         :raises ForeignDevices: if it has memory that must not be adopted
         :raises MemoryHotplugError: if it could not be done
         """
         if not self._is_ours(instance, task_state):
-            return None
-        drift = self._drift(context, instance)
-        if not drift.exists:
-            return None
-        with self._record(instance):
-            self._correct(context, instance, drift)
-        return drift
+            return False
+        guest = self._read(instance)
+        return self.settle(
+            context, instance, guest, self._allocated_mb(context, instance))
 
-    def settle(self, context, instance, guest, allocated_mb) -> bool:
-        """Bring the books of a server to its guest, before a resize.
+    def settle(
+        self, context: ty.Any, instance: ty.Any,
+        guest: domain.GuestMemory | None, allocated_mb: int,
+    ) -> bool:
+        """Bring the books of a server to what was read of it just now.
 
         :param context: an admin's request context
         :param instance: a ``nova.objects.Instance``, locked by the caller
-        :param guest: what its live domain has
-        :param allocated_mb: what it has allocated, in MiB
+        :param guest: what its live domain has; None if it does not run
+        :param allocated_mb: what it has allocated in placement, in MiB
         :returns: whether anything was different
         :raises ForeignDevices: if it has memory that must not be adopted
+        :raises MemoryHotplugError: if it could not be done
         """
-        self._check_foreign(instance, guest)
-        drift = self._compare(instance, guest, allocated_mb)
-        # nova-api has reserved what is wanted in the instance.
-        drift = dataclasses.replace(drift, instance_mb=drift.books_mb)
-        if drift.exists:
+        found = _compare(instance, guest, allocated_mb)
+        if found.exists:
             with self._record(instance):
-                self._correct(context, instance, drift)
-        return drift.exists
+                self._correct(context, instance, found, guest)
+        return found.exists
 
-    def give_back(self, context, instance) -> None:
+    def give_back(self, context: ty.Any, instance: ty.Any) -> None:
         """Undo what a failed resize has claimed, as part of that resize.
+
+        So is what nova-api has reserved of the quota for it.
 
         :param context: an admin's request context
         :param instance: a ``nova.objects.Instance``, locked by the caller
         :raises MemoryHotplugError: if it could not be done
         """
-        drift = self._drift(context, instance)
-        if drift.exists:
-            self._correct(context, instance, drift)
+        guest = self._read(instance)
+        found = _compare(
+            instance, guest, self._allocated_mb(context, instance),
+            is_reserved=False)
+        if found.exists:
+            self._correct(context, instance, found, guest)
 
-    def _try(self, context, instance):
-        @utils.synchronized(instance.uuid)
-        def locked():
-            instance.refresh()
-            self.server(context, instance)
+    def before_stop(self, instance: ty.Any) -> None:
+        """Keep what a guest has that is about to be stopped (design T11).
 
+        Its live domain is the truth, and goes. Another writer of Nova may
+        have put an older flavor back into the record of the server, and the
+        next domain is made from that. Some callers hold the lock of the
+        server and some do not, so it is not taken here: whatever stops a
+        guest has put it into a task state, which keeps others away.
+
+        This never keeps the guest from being stopped.
+
+        :param instance: a ``nova.objects.Instance``; what it says of its
+            memory is brought to what the guest has
+        """
+        if (instance.host != self._host or
+                not states.is_elastic(instance.flavor) or
+                instance.vm_state not in _MAY_RUN or
+                instance.task_state == task_states.DELETING):
+            return
         try:
-            locked()
-        except (errors.ForeignDevices, errors.HostFull) as exc:
-            LOG.error('%s', exc, instance=instance)
-        except exception.InstanceNotFound:
-            LOG.debug('The server is gone.', instance=instance)
+            guest = self._read(instance)
+            if guest and guest.present_mb != instance.flavor.memory_mb:
+                self._keep(instance, guest)
         except Exception:
-            LOG.warning('The memory of this server could not be compared '
-                        'with the books; the next periodic task tries '
-                        'again.', instance=instance, exc_info=True)
+            LOG.warning('It could not be made sure that this server keeps '
+                        'the memory that was added.', instance=instance,
+                        exc_info=True)
             self.remember(instance)
 
-    def _is_ours(self, instance, task_state) -> bool:
-        return (states.is_settled(instance, task_state) and
-                instance.host == self._host)
+    def _keep(self, instance: ty.Any, guest: domain.GuestMemory) -> None:
+        context = nova_context.get_admin_context()
+        stored = objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=_ATTRIBUTES)
+        for field in _FIELDS:
+            setattr(instance, field, getattr(stored, field))
+        instance.obj_reset_changes(_FIELDS)
+        found = _compare(instance, guest, allocated_mb=None)
+        if not found.instance_differs:
+            return
+        self.remember(instance)
+        with self._record(instance):
+            # Nova has claimed for a server that moves, on its next host.
+            self._correct(
+                context, instance, found, guest, is_allocated_here=(
+                    instance.task_state != task_states.RESIZE_MIGRATING))
 
-    def _drift(self, context, instance) -> Drift:
-        guest = self._guest(instance)
-        return self._compare(
-            instance, guest,
-            self._books.allocation(context, instance).memory_mb)
+    def after_arrival(self, context: ty.Any, instance: ty.Any) -> None:
+        """Claim the rest for a server that has come here by a cold migration.
 
-    def _compare(self, instance, guest, allocated_mb):
-        # Without a guest, it starts with what the flavor says.
-        present_mb = guest.present_mb if guest else instance.flavor.memory_mb
-        cells_mb = nodes.cells_mb(instance.numa_topology)
-        if not cells_mb:
-            present_cells_mb = cells_mb
-        elif guest:
-            present_cells_mb = guest.own_cells_mb
-        else:
-            present_cells_mb = nodes.settled_cells_mb(instance)
-        return Drift(
-            books_mb=instance.flavor.memory_mb,
-            instance_mb=instance.memory_mb,
-            allocated_mb=allocated_mb,
-            cells_mb=cells_mb,
-            present_mb=present_mb,
-            expected_mb=accounting.allocation_mb(
-                present_mb, instance.flavor.extra_specs),
-            present_cells_mb=present_cells_mb)
+        The scheduler has claimed what was known before its guest was
+        stopped; see ``before_stop``.
 
-    def _guest(self, instance) -> domain.GuestMemory | None:
-        """Read what the guest has; None if it does not run.
-
-        :raises ForeignDevices: if it has memory that must not be adopted
+        :param context: a request context
+        :param instance: a ``nova.objects.Instance`` whose guest was started
         """
+        self.remember(instance)
+        try:
+            self._books.allocate(
+                context, instance, instance.flavor.memory_mb)
+        except Exception:
+            LOG.warning('What this server has allocated could not be '
+                        'compared with its flavor; a later periodic task '
+                        'does it.', instance=instance, exc_info=True)
+
+    def _is_ours(self, instance: ty.Any, task_state: str | None) -> bool:
+        return (instance.host == self._host and
+                states.is_settled(instance, task_state))
+
+    def _read(self, instance: ty.Any) -> domain.GuestMemory | None:
+        """Read what the guest has; None if it does not run."""
         try:
             memory = self._guests.of(instance)
         except exception.InstanceNotFound:
             return None
         if not memory.is_running():
             return None
-        memory.forget_gone()
-        guest = memory.read()
-        self._check_foreign(instance, guest)
-        return guest
+        return ty.cast(domain.GuestMemory, memory.read())
 
-    def _check_foreign(self, instance, guest):
-        is_new = guest.present_mb != instance.flavor.memory_mb
-        if (is_new and guest.foreign_mb and
-                not CONF.memhotplug.adopt_foreign_devices):
-            raise errors.ForeignDevices(foreign_mb=guest.foreign_mb)
+    def _allocated_mb(self, context: ty.Any, instance: ty.Any) -> int:
+        return self._books.allocation(context, instance).memory_mb
 
-    def _record(self, instance):
+    def _record(
+        self, instance: ty.Any,
+    ) -> contextlib.AbstractContextManager[ty.Any]:
         """Record an instance action with its event.
 
         It has a request of its own: Nova finds an action by its request, and
@@ -246,19 +263,268 @@ class Reconciler:
         context = nova_context.get_admin_context()
         objects.InstanceAction.action_start(
             context, instance.uuid, RECONCILE_MEMORY, want_result=False)
-        return compute_utils.EventReporter(
-            context, EVENT, self._host, instance.uuid)
+        return ty.cast(
+            contextlib.AbstractContextManager[ty.Any],
+            compute_utils.EventReporter(
+                context, EVENT, self._host, instance.uuid))
 
-    def _correct(self, context, instance, drift):
+    def _correct(
+        self, context: ty.Any, instance: ty.Any, found: drift.Drift,
+        guest: domain.GuestMemory | None, is_allocated_here: bool = True,
+    ) -> None:
         # The guest has what it has, whether or not the host is full.
-        if drift.instance_differs:
+        if found.instance_differs:
             self._books.commit(
-                context, instance, drift.present_mb, drift.present_cells_mb)
-        self._books.allocate(context, instance, drift.present_mb)
+                context, instance, found.present_mb, found.cells_mb,
+                note=_note_of(instance, guest))
+        known_mb = found.record.allocated_mb
+        if is_allocated_here and known_mb != found.expected_mb:
+            self._books.allocate(context, instance, found.present_mb)
         LOG.warning(
             'Books corrected: flavor from %(books)d to %(present)d MiB, '
-            'allocation from %(allocated)d to %(expected)d MiB.', {
-                'books': drift.books_mb, 'present': drift.present_mb,
-                'allocated': drift.allocated_mb,
-                'expected': drift.expected_mb},
+            'allocation from %(allocated)s to %(expected)d MiB.', {
+                'books': found.record.flavor_mb,
+                'present': found.present_mb,
+                'allocated': 'unknown' if known_mb is None else known_mb,
+                'expected': found.expected_mb},
             instance=instance)
+
+    # Of many servers
+
+    def _list(
+        self, context: ty.Any, uuids: list[str] | None,
+    ) -> dict[str, ty.Any]:
+        """List elastic servers of the host, by UUID."""
+        if uuids is None:
+            found = objects.InstanceList.get_by_host(
+                context, self._host, expected_attrs=_ATTRIBUTES)
+        else:
+            found = objects.InstanceList.get_by_filters(
+                context, {'host': self._host, 'uuid': uuids,
+                          'deleted': False}, expected_attrs=_ATTRIBUTES)
+        return {instance.uuid: instance for instance in found
+                if states.is_elastic(instance.flavor)}
+
+    def _say(self, instance: ty.Any, exc: errors.MemoryHotplugError) -> None:
+        if self._said.get(instance.uuid) != exc.code:
+            self._said[instance.uuid] = exc.code
+            LOG.error('%s', exc, instance=instance)
+
+    # Lost requests
+
+    def _release_lost(self, context: ty.Any) -> None:
+        """Release servers that wait for a request which never comes.
+
+        nova-api puts a server into the task state ``resize_prep`` and then
+        casts the request. If nova-api dies in between, or the broker loses
+        the message, nobody else knows of it.
+        """
+        waiting = objects.InstanceList.get_by_filters(
+            context, {'host': self._host, 'deleted': False,
+                      'task_state': task_states.RESIZE_PREP},
+            expected_attrs=['flavor'])
+        for instance in waiting:
+            try:
+                # Whoever works on a request has the lock: it is not waited
+                # for.
+                if _lost_request(context, instance):
+                    _locked(instance, self._release, context, instance)
+            except exception.InstanceNotFound:
+                LOG.debug('The server is gone.', instance=instance)
+            except Exception:
+                LOG.warning('It cannot be told whether a request has got '
+                            'lost; the next periodic task tries again.',
+                            instance=instance, exc_info=True)
+
+    def _release(self, context: ty.Any, instance: ty.Any) -> None:
+        instance.refresh()
+        request_id = _lost_request(context, instance)
+        if request_id is None:
+            return
+        instance.task_state = None
+        # What nova-api has reserved of the quota is given back.
+        instance.memory_mb = instance.flavor.memory_mb
+        instance.save(expected_task_state=[task_states.RESIZE_PREP])
+        self.remember(instance)
+        timeout = CONF.memhotplug.lost_request_timeout
+        LOG.warning(
+            'Request %(request)s to resize the memory of this server has '
+            'not arrived after %(seconds)d seconds: given up.',
+            {'request': request_id, 'seconds': timeout}, instance=instance)
+        history.give_up(instance, request_id, self._host, timeout)
+
+
+class _Pass:
+    """One look at the servers of a host that need one.
+
+    What concerns all of them is asked once, and no earlier than for the
+    first that can be compared. One answer that fails ends it: the next
+    question would fail, too, and libvirt takes half a minute to say that it
+    is busy (facts-events.md, 0.6).
+
+    :param owner: the ``Reconciler``
+    :param context: an admin's request context
+    """
+
+    def __init__(self, owner: Reconciler, context: ty.Any):
+        self._owner = owner
+        self._context = context
+        self._due = owner._due
+        self._allocations: Mapping[str, int] | None = None
+        self._running: Mapping[str, ty.Any] | None = None
+        self._free_mb: int | None = None
+
+    def run(self) -> None:
+        """Look at all of them.
+
+        :raises Exception: if somebody did not answer; the servers that were
+            not looked at stay due
+        """
+        entries = self._due.entries()
+        if entries is not None and not entries:
+            return
+        found = self._owner._list(
+            self._context, None if entries is None else list(entries))
+        if entries is None:
+            self._due.fill(found)
+        for uuid, entry in (self._due.entries() or {}).items():
+            if uuid in found:
+                self._try(found[uuid], entry)
+            elif entries is None or uuid in entries:
+                # It is on this host no more, or was never elastic.
+                self._due.drop(uuid)
+
+    def _try(self, instance: ty.Any, entry: due.Entry) -> None:
+        try:
+            is_done = self._look(instance, entry)
+        except exception.InstanceNotFound:
+            LOG.debug('The server is gone.', instance=instance)
+            self._due.drop(instance.uuid)
+        except _STANDING as exc:
+            self._owner._say(instance, exc)
+            if not isinstance(exc, _RETRIED):
+                self._due.looked_at(instance.uuid)
+        except Exception:
+            self._due.defer(instance.uuid)
+            raise
+        else:
+            self._owner._said.pop(instance.uuid, None)
+            if is_done:
+                self._due.looked_at(instance.uuid)
+
+    def _look(self, instance: ty.Any, entry: due.Entry) -> bool:
+        """Look at one server.
+
+        :returns: whether it could be looked at; not while something is going
+            on with it
+        """
+        if instance.task_state or instance.vm_state == vm_states.RESIZED:
+            return False
+        if not states.is_settled(instance):
+            return True
+        live = self._live(instance)
+        guest = live and live.read()
+        if live and entry.is_remembered:
+            live.forget_gone(guest)
+        found = _compare(instance, guest, self._allocated_mb(instance))
+        if found.exists and self._has_room(instance, found):
+            _locked(instance, self._correct, instance)
+        elif live and (_note_of(instance, guest) !=
+                       instance.system_metadata.get(notes.KEY)):
+            _locked(instance, self._renew_note, instance)
+        return True
+
+    def _live(self, instance: ty.Any) -> ty.Any:
+        if self._running is None:
+            self._running = self._owner._guests.running()
+        return self._running.get(instance.uuid)
+
+    def _allocated_mb(self, instance: ty.Any) -> int:
+        if self._allocations is None:
+            self._allocations = self._owner._placement.allocated_on(
+                self._context,
+                self._owner._books.provider(self._context, instance))
+        try:
+            return self._allocations[instance.uuid]
+        except KeyError:
+            raise errors.NothingAllocated(uuid=instance.uuid)
+
+    def _has_room(self, instance: ty.Any, found: drift.Drift) -> bool:
+        """Tell whether it is worth while to try to correct the books.
+
+        A host that was full is asked before, so that not each period records
+        one more failure with the server.
+        """
+        if self._owner._said.get(instance.uuid) != errors.HostFull.code:
+            return True
+        if self._free_mb is None:
+            self._free_mb = self._owner._placement.free_mb(
+                self._owner._books.provider(self._context, instance))
+        if self._free_mb < found.missing_mb:
+            raise errors.HostFull(
+                asked_mb=found.missing_mb, free_mb=self._free_mb)
+        return True
+
+    def _correct(self, instance: ty.Any) -> None:
+        """Look again under the lock, and correct what differs then."""
+        instance.refresh()
+        if self._owner.server(self._context, instance):
+            self._due.remember(instance.uuid)
+
+    def _renew_note(self, instance: ty.Any) -> None:
+        instance.refresh()
+        if self._owner._is_ours(instance, None):
+            # An error ends this before the note is touched.
+            books.leave_note(self._context, instance, _note_of(
+                instance, self._owner._read(instance)))
+
+
+def _locked(
+    instance: ty.Any, function: Callable[..., None], *arguments: ty.Any,
+) -> None:
+    """Call a function under Nova's lock of an instance."""
+    utils.synchronized(instance.uuid)(function)(*arguments)
+
+
+def _lost_request(context: ty.Any, instance: ty.Any) -> str | None:
+    return history.lost_request(
+        context, instance, CONF.memhotplug.lost_request_timeout)
+
+
+def _compare(
+    instance: ty.Any, guest: domain.GuestMemory | None,
+    allocated_mb: int | None, is_reserved: bool | None = None,
+) -> drift.Drift:
+    """Compare an instance with its guest.
+
+    :param allocated_mb: what it has allocated, in MiB; None to leave that
+        out
+    :param is_reserved: whether nova-api has reserved the wanted total in the
+        instance; None to tell by its task state
+    """
+    flavor = instance.flavor
+    if is_reserved is None:
+        is_reserved = instance.task_state == task_states.RESIZE_PREP
+    record = drift.Record(
+        flavor_mb=flavor.memory_mb,
+        instance_mb=flavor.memory_mb if is_reserved else instance.memory_mb,
+        allocated_mb=allocated_mb,
+        cells_mb=nodes.cells_mb(instance.numa_topology),
+        extra_specs=flavor.extra_specs)
+    return drift.compare(
+        record, guest, CONF.memhotplug.adopt_foreign_devices)
+
+
+def _note_of(
+    instance: ty.Any, guest: domain.GuestMemory | None,
+) -> str | None:
+    """Make the note of a guest that was read just now.
+
+    What its agent has said cannot be seen from the domain, so the note that
+    it has is believed in that.
+    """
+    if guest is None:
+        return None
+    said = notes.read(instance.system_metadata.get(notes.KEY))
+    return notes.write(look.seen(
+        guest, instance, said.heard_mb if said else 0))

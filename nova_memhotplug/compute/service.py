@@ -14,6 +14,7 @@
 
 import typing as ty
 
+from nova_memhotplug.common import placement
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import endpoint
 from nova_memhotplug.compute import reconcile
@@ -30,7 +31,8 @@ def start(
     :returns: who is to be told when guests need a look
     """
     ledger = books.Books(manager.reportclient, manager.rt)
-    reconciler = reconcile.Reconciler(host, guests, ledger)
+    reconciler = reconcile.Reconciler(
+        host, guests, ledger, placement.Placement(manager.reportclient))
     manager.additional_endpoints.append(
         endpoint.MemHotplugEndpoint(manager, guests, ledger, reconciler))
     return reconciler

@@ -17,24 +17,24 @@ the truth (design T2); what this host can start, it has tried (virt.probe).
 """
 
 from collections.abc import Mapping
+import typing as ty
 
-from nova import conf as nova_conf
 from nova import exception
 import oslo_messaging as messaging
 
+from nova_memhotplug.common import options
 from nova_memhotplug.common import rpcapi
-from nova_memhotplug import conf
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
 from nova_memhotplug.virt import designer
 
-CONF = nova_conf.CONF
-conf.memhotplug.register_opts(CONF)
+CONF = options.CONF
 
 
 def check(
-    context, instance, supports: Mapping[str, strategies.ArchSupport],
+    context: ty.Any, instance: ty.Any,
+    supports: Mapping[str, strategies.ArchSupport],
 ) -> None:
     """Check that the guest of a server can go on on this host.
 
@@ -51,7 +51,7 @@ def check(
     strategies.check_destination(launch, support, shim, registry.models())
 
 
-def _launch(context, instance) -> strategies.Launch:
+def _launch(context: ty.Any, instance: ty.Any) -> strategies.Launch:
     try:
         return strategies.Launch.from_document(
             rpcapi.MemHotplugAPI().get_launch(context, instance))

@@ -16,13 +16,16 @@ Every override calls ``super()`` and returns its result untouched for a flavor
 without ``memhotplug:max_memory_mb`` (design T6).
 """
 
-from nova import conf as nova_conf
+import typing as ty
+
+from nova.compute import task_states
 from nova import exception
 from nova.virt.libvirt import driver
 from oslo_log import log as logging
 
 from nova_memhotplug.common import exclusions
 from nova_memhotplug.common import nodes
+from nova_memhotplug.common import options
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
@@ -30,7 +33,6 @@ from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import service
-from nova_memhotplug import conf
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
@@ -42,25 +44,32 @@ from nova_memhotplug.virt import guest
 from nova_memhotplug.virt import migration
 from nova_memhotplug.virt import probe
 
-CONF = nova_conf.CONF
-conf.memhotplug.register_opts(CONF)
+CONF = options.CONF
 
 LOG = logging.getLogger(__name__)
 
 #: Flavors ask for it with ``trait:CUSTOM_MEMORY_HOTPLUG=required``.
 TRAIT = 'CUSTOM_MEMORY_HOTPLUG'
 
+#: Task states of a server whose guest a cold migration, or a cold resize,
+#: starts on its new host.
+_ARRIVING = (task_states.RESIZE_FINISH, task_states.RESIZE_REVERTING)
+
 
 class MemHotplugLibvirtDriver(driver.LibvirtDriver):
-    """The libvirt driver for hosts whose servers can grow while they run."""
+    """The libvirt driver for hosts whose servers can grow while they run.
 
-    def __init__(self, virtapi, read_only=False):
+    It has no public method that Nova's ``ComputeDriver`` has not, and takes
+    the same parameters; they have been the same since Nova 31.
+    """
+
+    def __init__(self, virtapi: ty.Any, read_only: bool = False):
         super().__init__(virtapi, read_only)
         self._arch_supports: dict[str, strategies.ArchSupport] = {}
         self._guests = guest.Guests(self._host)
         self._reconciler: reconcile.Reconciler | None = None
 
-    def init_host(self, host):
+    def init_host(self, host: str) -> None:
         """Start the driver: find out what this host can do, and listen."""
         super().init_host(host)
         self._arch_supports = probe.probe(
@@ -70,15 +79,19 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         self._reconciler = service.start(
             self.virtapi._compute, self._guests, host)
 
-    def get_available_resource(self, nodename):
+    def get_available_resource(self, nodename: str) -> dict[str, ty.Any]:
         """Bring the books to what guests have before usage is computed.
 
         Nova asks at service start, before it accepts requests, and then in
-        its periodic task: when servers need a look, that is the time.
+        its periodic task: when servers need a look, that is the time. At
+        service start all that Nova itself checks is over by then: whether
+        the host was renamed, so that its servers are those of another, and
+        what was left behind by a crash.
         """
         if self._reconciler is not None:
             self._reconciler.run_due()
-        resources = super().get_available_resource(nodename)
+        resources: dict[str, ty.Any] = super().get_available_resource(
+            nodename)
         rpcapi.sign(resources)
         return resources
 
@@ -93,14 +106,19 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._can_reserve(arch) for arch in self._arch_supports)
         return {**super().static_traits, TRAIT: is_able}
 
-    def _can_reserve(self, arch):
+    def _can_reserve(self, arch: str) -> bool:
         try:
             self._strategy(arch, zero_node=True)
         except errors.StrategyUnavailable:
             return False
         return True
 
-    def spawn(self, context, instance, image_meta, *args, **kwargs):
+    def spawn(
+        self, context: ty.Any, instance: ty.Any, image_meta: ty.Any,
+        injected_files: ty.Any, admin_password: ty.Any, allocations: ty.Any,
+        network_info: ty.Any = None, block_device_info: ty.Any = None,
+        power_on: bool = True, accel_info: ty.Any = None,
+    ) -> None:
         """Create the guest, unless what is asked for contradicts itself.
 
         :raises nova.exception.InvalidInput: before anything is done; Nova
@@ -109,11 +127,73 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         self._check_flavor(
             instance.flavor, image_meta,
             first_boot=instance.launched_at is None)
-        return super().spawn(context, instance, image_meta, *args, **kwargs)
+        super().spawn(
+            context, instance, image_meta, injected_files, admin_password,
+            allocations, network_info=network_info,
+            block_device_info=block_device_info, power_on=power_on,
+            accel_info=accel_info)
+
+    def reboot(
+        self, context: ty.Any, instance: ty.Any, network_info: ty.Any,
+        reboot_type: str, block_device_info: ty.Any = None,
+        bad_volumes_callback: ty.Any = None, accel_info: ty.Any = None,
+        share_info: ty.Any = None,
+    ) -> ty.Any:
+        """Reboot the guest; a soft reboot may end as a hard one.
+
+        By then it may have been shut down. A hard one destroys the guest
+        first (``destroy``).
+        """
+        if reboot_type == 'SOFT':
+            self._before_stop(instance)
+        return super().reboot(
+            context, instance, network_info, reboot_type,
+            block_device_info=block_device_info,
+            bad_volumes_callback=bad_volumes_callback, accel_info=accel_info,
+            share_info=share_info)
+
+    def power_off(
+        self, instance: ty.Any, timeout: int = 0, retry_interval: int = 0,
+    ) -> None:
+        """Stop the guest: to stop, shelve or migrate the server, say."""
+        self._before_stop(instance)
+        super().power_off(instance, timeout, retry_interval)
+
+    def destroy(
+        self, context: ty.Any, instance: ty.Any, network_info: ty.Any,
+        block_device_info: ty.Any = None, destroy_disks: bool = True,
+        destroy_secrets: bool = True,
+    ) -> None:
+        """Destroy the guest: for a hard reboot or a rebuild, say."""
+        self._before_stop(instance)
+        super().destroy(
+            context, instance, network_info,
+            block_device_info=block_device_info, destroy_disks=destroy_disks,
+            destroy_secrets=destroy_secrets)
+
+    def rescue(
+        self, context: ty.Any, instance: ty.Any, network_info: ty.Any,
+        image_meta: ty.Any, rescue_password: ty.Any,
+        block_device_info: ty.Any, share_info: ty.Any,
+    ) -> None:
+        """Start the guest from another image; it is destroyed for that."""
+        self._before_stop(instance)
+        super().rescue(
+            context, instance, network_info, image_meta, rescue_password,
+            block_device_info, share_info)
+
+    def _before_stop(self, instance: ty.Any) -> None:
+        """Keep what a guest has that is about to go (design T11)."""
+        if (self._reconciler is not None and
+                states.is_elastic(instance.flavor)):
+            self._reconciler.before_stop(instance)
 
     def migrate_disk_and_power_off(
-        self, context, instance, dest, flavor, *args, **kwargs,
-    ):
+        self, context: ty.Any, instance: ty.Any, dest: ty.Any,
+        flavor: ty.Any, network_info: ty.Any,
+        block_device_info: ty.Any = None, timeout: int = 0,
+        retry_interval: int = 0,
+    ) -> ty.Any:
         """Start a cold resize, unless the new flavor cannot be had.
 
         It may contradict itself, or what the server's image asks for.
@@ -127,11 +207,15 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             raise exception.InstanceFaultRollback(
                 exception.ResizeError(reason=exc.format_message()))
         return super().migrate_disk_and_power_off(
-            context, instance, dest, flavor, *args, **kwargs)
+            context, instance, dest, flavor, network_info,
+            block_device_info=block_device_info, timeout=timeout,
+            retry_interval=retry_interval)
 
     def check_can_live_migrate_destination(
-        self, context, instance, *args, **kwargs,
-    ):
+        self, context: ty.Any, instance: ty.Any, src_compute_info: ty.Any,
+        dst_compute_info: ty.Any, block_migration: bool = False,
+        disk_over_commit: bool = False,
+    ) -> ty.Any:
         """Check that a server can go on on this host, then what Nova checks.
 
         Nova's own check leaves a file for its caller to remove, who would not
@@ -149,11 +233,13 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         except errors.MemoryHotplugError as exc:
             raise exception.MigrationPreCheckError(reason=str(exc))
         return super().check_can_live_migrate_destination(
-            context, instance, *args, **kwargs)
+            context, instance, src_compute_info, dst_compute_info,
+            block_migration, disk_over_commit)
 
     def _get_guest_config(
-        self, instance, network_info, image_meta, *args, **kwargs,
-    ):
+        self, instance: ty.Any, network_info: ty.Any, image_meta: ty.Any,
+        *args: ty.Any, **kwargs: ty.Any,
+    ) -> ty.Any:
         if _spec(instance.flavor) is not None:
             nodes.restore(instance)
         config = super()._get_guest_config(
@@ -167,19 +253,30 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             raise exception.ComputeResourcesUnavailable(reason=str(exc))
         return config
 
-    def _create_guest(self, context, xml, instance, *args, **kwargs):
+    def _create_guest(
+        self, context: ty.Any, xml: str, instance: ty.Any, *args: ty.Any,
+        **kwargs: ty.Any,
+    ) -> ty.Any:
         """Start the guest, and leave a note of what it has been given."""
         started = super()._create_guest(
             context, xml, instance, *args, **kwargs)
         if states.is_elastic(instance.flavor):
             books.leave_note(
                 context, instance, look.take_note(self._guests, instance))
+            self._after_arrival(context, instance)
         return started
 
+    def _after_arrival(self, context: ty.Any, instance: ty.Any) -> None:
+        """Look after a server that a cold migration has brought here."""
+        if (self._reconciler is not None and
+                instance.task_state in _ARRIVING):
+            self._reconciler.after_arrival(context, instance)
+
     def _live_migration_operation(
-        self, context, instance, dest, block_migration, migrate_data, guest,
-        device_names,
-    ):
+        self, context: ty.Any, instance: ty.Any, dest: ty.Any,
+        block_migration: ty.Any, migrate_data: ty.Any, guest: ty.Any,
+        device_names: ty.Any,
+    ) -> ty.Any:
         """Migrate the guest, its devices bound to nodes of the destination."""
         if states.is_elastic(instance.flavor):
             guest = migration.MovingGuest.of(guest, migrate_data)
@@ -188,19 +285,24 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             device_names)
 
     def post_live_migration_at_destination(
-        self, context, instance, *args, **kwargs,
-    ):
+        self, context: ty.Any, instance: ty.Any, network_info: ty.Any,
+        block_migration: bool = False, block_device_info: ty.Any = None,
+    ) -> None:
         """Take the guest over, and look at it with the next periodic task.
 
         Nova has claimed the nodes that its flavor stands for. Those of the
         guest are others if it kept only a part of what was added once.
         """
         super().post_live_migration_at_destination(
-            context, instance, *args, **kwargs)
-        if states.is_elastic(instance.flavor):
+            context, instance, network_info, block_migration,
+            block_device_info)
+        if (self._reconciler is not None and
+                states.is_elastic(instance.flavor)):
             self._reconciler.remember(instance)
 
-    def _check_flavor(self, flavor, image_meta, first_boot=False):
+    def _check_flavor(
+        self, flavor: ty.Any, image_meta: ty.Any, first_boot: bool = False,
+    ) -> memory_spec.MemorySpec | None:
         spec = _spec(flavor)
         if spec is None:
             return None
@@ -214,7 +316,9 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             raise exception.InvalidInput(reason=str(exc))
         return compositions.adapt(spec, request)
 
-    def _make_elastic(self, config, spec):
+    def _make_elastic(
+        self, config: ty.Any, spec: memory_spec.MemorySpec,
+    ) -> None:
         arch = config.os_arch or self._host.get_capabilities().host.cpu.arch
         strategy = self._strategy(arch, spec.zero_node)
         designer.set_elastic_memory(
@@ -223,13 +327,13 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             designer.set_emulator(config, designer.shim_path(
                 CONF.memhotplug.shim_directory, self._arch_supports[arch]))
 
-    def _strategy(self, arch, zero_node):
+    def _strategy(self, arch: str, zero_node: bool) -> str:
         return strategies.choose(
             CONF.memhotplug.zero_cell_strategy,
             self._arch_supports.get(arch), arch, zero_node)
 
 
-def _spec(flavor) -> memory_spec.MemorySpec | None:
+def _spec(flavor: ty.Any) -> memory_spec.MemorySpec | None:
     """Read the memory spec of a flavor; None where it has no ceiling.
 
     :raises nova.exception.InvalidInput: if the extra specs cannot be read

@@ -99,11 +99,19 @@ class Guests:
             that cannot be read
         :raises HypervisorRefused: if libvirt does not list them
         """
-        with _refusals():
-            found = self._host.list_guests()
         wanted = set(uuids)
-        return {one.uuid: _total_mb(LiveGuest(self._host, one))
-                for one in found if one.uuid in wanted}
+        return {uuid: _total_mb(live)
+                for uuid, live in self.running().items() if uuid in wanted}
+
+    def running(self) -> dict[str, 'LiveGuest']:
+        """List the guests of the host that run, paused ones included.
+
+        :returns: the guests, by the UUID of the server
+        :raises HypervisorRefused: if libvirt does not list them
+        """
+        with _refusals():
+            return {one.uuid: LiveGuest(self._host, one)
+                    for one in self._host.list_guests()}
 
 
 def _total_mb(live: 'LiveGuest') -> int | None:
@@ -229,14 +237,16 @@ class LiveGuest:
         """
         return _wait_until_none(lambda: aliases & self.aliases())
 
-    def forget_gone(self) -> None:
+    def forget_gone(self, guest: domain.GuestMemory | None = None) -> None:
         """Take what the guest has let go of out of the persistent domain.
 
         A guest may do that long after it was asked to.
 
+        :param guest: what it has, if that was read just now
         :raises HypervisorRefused: if libvirt does not do it
         """
-        for alias in sorted(self.aliases(live=False) - self.aliases()):
+        live = self.aliases() if guest is None else _aliases(guest)
+        for alias in sorted(self.aliases(live=False) - live):
             with _refusals():
                 self._guest._domain.detachDeviceAlias(
                     alias, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
@@ -246,8 +256,7 @@ class LiveGuest:
 
         :param live: of the live or of the persistent domain
         """
-        return {dev.alias for dev in self._read(live).devices
-                if dev.alias is not None and dev.is_ours}
+        return _aliases(self._read(live))
 
     def _read(self, live: bool) -> domain.GuestMemory:
         with _refusals():
@@ -255,3 +264,9 @@ class LiveGuest:
         readers = {name: model.read
                    for name, model in registry.models().items()}
         return domain.read(xml, readers)
+
+
+def _aliases(guest: domain.GuestMemory) -> set[str]:
+    """Name the memory devices of a guest that this package has attached."""
+    return {dev.alias for dev in guest.devices
+            if dev.alias is not None and dev.is_ours}

@@ -12,6 +12,8 @@
 
 """A guest on its way to another host."""
 
+import typing as ty
+
 from nova.virt import hardware
 
 from nova_memhotplug.core import domain
@@ -28,12 +30,12 @@ class MovingGuest:
         the place of the guest's own cell
     """
 
-    def __init__(self, guest, host_nodes: dict[int, str]):
+    def __init__(self, guest: ty.Any, host_nodes: dict[int, str]):
         self._guest = guest
         self._host_nodes = host_nodes
 
     @classmethod
-    def of(cls, guest, migrate_data):
+    def of(cls, guest: ty.Any, migrate_data: ty.Any) -> ty.Any:
         """Wrap a guest, if the destination binds it to nodes.
 
         :param guest: a ``nova.virt.libvirt.guest.Guest``
@@ -50,7 +52,7 @@ class MovingGuest:
             int(cell): hardware.format_cpu_spec(nodes)
             for cell, nodes in info.cell_pins.items()})
 
-    def get_xml_desc(self, *args, **kwargs) -> str:
+    def get_xml_desc(self, *args: ty.Any, **kwargs: ty.Any) -> str:
         """Return the guest's XML with its devices on the destination.
 
         :raises UnreadableDomain: if the guest's XML lacks what is needed
@@ -58,5 +60,5 @@ class MovingGuest:
         return domain.rebind(
             self._guest.get_xml_desc(*args, **kwargs), self._host_nodes)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> ty.Any:
         return getattr(self._guest, name)

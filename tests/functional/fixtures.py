@@ -18,12 +18,17 @@ sections 2, 3 and 6), the sentences of its refusals included.
 """
 
 import os
+import re
 import sys
+import threading
 import types
 import urllib.parse
 
 import fixtures
 from lxml import etree
+from nova.objects import base as objects_base
+from nova.scheduler.client import report
+from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import policy as policy_fixtures
 from nova.virt import hardware
@@ -39,6 +44,7 @@ KIB_PER_MIB = 1024
 #: below that.
 FIRST_BASE = 0x100000000
 BLOCK_MIB = 128
+_UUID = re.compile('[0-9a-f]{8}-[0-9a-f-]{27}')
 
 
 def libvirt_error(code, message):
@@ -427,3 +433,84 @@ class DistributionFixture(fixtures.Fixture):
     def _write(directory, name, content):
         with open(os.path.join(directory, name), 'w') as handle:
             handle.write(content)
+
+
+class ConductorCallsFixture(fixtures.Fixture):
+    """Note what would be asked of the conductor, as by nova-compute.
+
+    In a test Nova's objects use the database themselves. Here they ask this
+    first, which notes the call and then lets them. All services of a test do,
+    so nothing else may go on at the same time.
+    """
+
+    def setUp(self):
+        super().setUp()
+        #: Names of the methods, in the order of the calls.
+        self.calls = []
+        self._local = threading.local()
+        self.useFixture(nova_fixtures.IndirectionAPIFixture(self))
+
+    def __bool__(self):
+        # What a conductor asks itself is no call.
+        return not getattr(self._local, 'is_inside', False)
+
+    def object_class_action_versions(
+        self, context, name, method, versions, args, kwargs,
+    ):
+        """Answer a call of a class method."""
+        found = objects_base.NovaObject.obj_class_from_name(
+            name, versions[name])
+        return self._answer(name, method, getattr(found, method), context,
+                            *args, **kwargs)
+
+    def object_action(self, context, objinst, method, args, kwargs):
+        """Answer a call of a method."""
+        result = self._answer(objinst.obj_name(), method,
+                              getattr(objinst, method), *args, **kwargs)
+        return {'obj_what_changed': objinst.obj_what_changed()}, result
+
+    def _answer(self, name, method, function, *args, **kwargs):
+        self.calls.append('%s.%s' % (name, method))
+        self._local.is_inside = True
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._local.is_inside = False
+
+
+class HostCallsFixture(fixtures.Fixture):
+    """Note what the libvirt and the placement of a test are asked.
+
+    :param domain: the ``Domain`` of the ``MemoryLibvirtFixture``
+    """
+
+    def __init__(self, domain):
+        self._domain = domain
+
+    def setUp(self):
+        super().setUp()
+        #: UUIDs of the domains whose XML was read.
+        self.dumps = []
+        #: Paths of the requests to placement, UUIDs left out.
+        self.requests = []
+        dump, client = self._domain.XMLDesc, report.SchedulerReportClient
+
+        def note_dump(domain, flags):
+            self.dumps.append(domain.UUIDString())
+            return dump(domain, flags)
+
+        def note_request(method):
+            request = getattr(client, method)
+
+            def wrapper(this, url, *args, **kwargs):
+                self.requests.append('%s %s' % (
+                    method, _UUID.sub('*', url)))
+                return request(this, url, *args, **kwargs)
+
+            return wrapper
+
+        self.useFixture(fixtures.MockPatchObject(
+            self._domain, 'XMLDesc', note_dump))
+        for method in ('get', 'put', 'post', 'delete'):
+            self.useFixture(fixtures.MockPatchObject(
+                client, method, note_request(method)))

@@ -60,6 +60,7 @@ from nova.virt.libvirt import driver
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import migration
 from oslo_messaging._drivers import common as messaging_common
+from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 import webob.exc
 
@@ -67,6 +68,7 @@ from nova_memhotplug.api import authorization
 from nova_memhotplug.api import moves
 from nova_memhotplug.api import router
 from nova_memhotplug.common import nodes as compute_numa
+from nova_memhotplug.common import options
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
@@ -80,7 +82,19 @@ CALLABLES = (
     ('nova.virt.libvirt.driver.LibvirtDriver.get_available_resource',
      'self nodename'),
     ('nova.virt.libvirt.driver.LibvirtDriver.spawn',
-     'self context instance image_meta'),
+     'self context instance image_meta injected_files admin_password '
+     'allocations network_info block_device_info power_on accel_info'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.reboot',
+     'self context instance network_info reboot_type block_device_info '
+     'bad_volumes_callback accel_info share_info'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.power_off',
+     'self instance timeout retry_interval'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.destroy',
+     'self context instance network_info block_device_info destroy_disks '
+     'destroy_secrets'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.rescue',
+     'self context instance network_info image_meta rescue_password '
+     'block_device_info share_info'),
     ('nova.virt.libvirt.driver.LibvirtDriver._get_guest_config',
      'self instance network_info image_meta'),
     ('nova.virt.libvirt.driver.LibvirtDriver._check_emulation_arch',
@@ -88,14 +102,19 @@ CALLABLES = (
     ('nova.virt.libvirt.driver.LibvirtDriver._create_guest',
      'self context xml instance'),
     ('nova.virt.libvirt.driver.LibvirtDriver.migrate_disk_and_power_off',
-     'self context instance dest flavor'),
+     'self context instance dest flavor network_info block_device_info '
+     'timeout retry_interval'),
     ('nova.virt.libvirt.driver.LibvirtDriver.'
-     'check_can_live_migrate_destination', 'self context instance'),
+     'check_can_live_migrate_destination',
+     'self context instance src_compute_info dst_compute_info '
+     'block_migration disk_over_commit'),
     ('nova.virt.libvirt.driver.LibvirtDriver._live_migration_operation',
      'self context instance dest block_migration migrate_data guest '
      'device_names'),
     ('nova.virt.libvirt.driver.LibvirtDriver.'
-     'post_live_migration_at_destination', 'self context instance'),
+     'post_live_migration_at_destination',
+     'self context instance network_info block_migration '
+     'block_device_info'),
     ('nova.virt.libvirt.migration.get_updated_guest_xml',
      'instance guest migrate_data'),
     ('nova.virt.hardware.numa_get_constraints', 'flavor image_meta'),
@@ -104,6 +123,7 @@ CALLABLES = (
      'context instance_uuid'),
     ('nova.objects.NUMATopology.obj_from_db_obj', 'db_obj'),
     ('nova.virt.libvirt.host.Host.get_guest', 'self instance'),
+    ('nova.virt.libvirt.host.Host.list_guests', 'self'),
     ('nova.virt.libvirt.host.Host._wrap_libvirt_proxy', 'self obj'),
     ('nova.virt.libvirt.guest.Guest.get_power_state', 'self host'),
     ('nova.virt.libvirt.host.Host.get_connection', 'self'),
@@ -140,6 +160,11 @@ CALLABLES = (
     ('nova.scheduler.client.report.SchedulerReportClient.'
      'remove_resources_from_instance_allocation',
      'self context consumer_uuid resources'),
+    ('nova.scheduler.client.report.SchedulerReportClient.'
+     'get_allocations_for_resource_provider', 'self context rp_uuid'),
+    ('nova.objects.ServiceList.get_by_binary',
+     'context binary include_disabled'),
+    ('nova.objects.ComputeNodeList.get_all_by_host', 'context host'),
     ('nova.api.openstack.common.get_instance',
      'compute_api context instance_id expected_attrs'),
     ('nova.api.openstack.common.'
@@ -360,6 +385,25 @@ class TestLibvirt(test.NoDBTestCase):
                 inspect.getsource(getattr(driver.LibvirtDriver, method)),
                 r'self\._create_guest(_with_network)?\(',
                 'LibvirtDriver.%s starts guests in another way.' % method)
+
+    def test_all_stops(self):
+        """Whatever stops a guest is overridden, or calls what is."""
+        source = inspect.getsource(driver)
+        found = sum(
+            inspect.getsource(getattr(driver.LibvirtDriver, method)).count(
+                'self._destroy(')
+            for method in ('destroy', 'power_off', 'rescue', 'unrescue',
+                           '_destroy'))
+        self.assertEqual(
+            source.count('self._destroy('), found,
+            'Nova stops guests in a place that does not look at them first.')
+        for method, call in (('_hard_reboot', 'self.destroy('),
+                             ('migrate_disk_and_power_off',
+                              'self.power_off(')):
+            self.assertIn(
+                call, inspect.getsource(
+                    getattr(driver.LibvirtDriver, method)),
+                'LibvirtDriver.%s stops the guest in another way.' % method)
 
     def test_live_migration(self):
         """One method migrates, and takes the guest's XML from its guest."""
@@ -962,3 +1006,36 @@ class TestApi(test.NoDBTestCase):
             'Nova looks for extra spec validators in another namespace.')
         self.assertIn('memhotplug:slots', validators.VALIDATORS,
                       'the plugin is not installed, or not found by Nova.')
+
+
+class TestStoredFlavor(test.NoDBTestCase):
+
+    def test_extra_specs_count_as_changed(self):
+        """Why whoever has read a server writes its flavor, too.
+
+        If this fails, a flavor that is stored without changes would stay as
+        it is, and need not be looked at again (decisions.rst, "When the
+        books are compared").
+        """
+        stored = objects.Flavor(
+            id=1, name='elastic', memory_mb=512, vcpus=1, root_gb=1,
+            ephemeral_gb=0, flavorid='1', swap=0, rxtx_factor=1.0,
+            vcpu_weight=0, disabled=False, is_public=True,
+            extra_specs={'memhotplug:max_memory_mb': '4096'})
+        stored.obj_reset_changes(recursive=True)
+        instance = objects.Instance(uuid=uuids.server)
+        instance._flavor_from_db(jsonutils.dumps(
+            {'cur': stored.obj_to_primitive(), 'old': None, 'new': None}))
+        self.assertIn(
+            'flavor', instance.obj_what_changed(),
+            'Nova takes a stored flavor for unchanged now.')
+
+
+class TestOptions(test.NoDBTestCase):
+
+    def test_registered(self):
+        """Each module that reads an option sees to it that it is there."""
+        for name in ('common.specs', 'compute.reconcile', 'virt.destination',
+                     'virt.driver'):
+            module = importlib.import_module('nova_memhotplug.' + name)
+            self.assertIs(options.CONF, module.CONF, name)

@@ -1,0 +1,24 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's configuration, with the options of this package in it.
+
+Whoever reads an option takes ``CONF`` from here, so that it is there whatever
+was imported before.
+"""
+
+from nova import conf as nova_conf
+
+from nova_memhotplug.conf import memhotplug
+
+CONF = nova_conf.CONF
+memhotplug.register_opts(CONF)
