@@ -78,8 +78,8 @@ def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
     """Make a note of what a guest has that was just started.
 
     Its kernel may be another one than before, so nothing is heard of its
-    agent yet. Without a note, plans ask the host. So whatever goes wrong here must not
-    undo what it is a note of.
+    agent yet. Without a note, plans ask the host. So whatever goes wrong
+    here must not undo what it is a note of.
 
     :param guests: the ``virt.guest.Guests`` of this host
     :param instance: a ``nova.objects.Instance``
