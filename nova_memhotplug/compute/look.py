@@ -87,7 +87,7 @@ def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
     """
     try:
         return notes.write(
-            _seen(_read(guests.of(instance)), instance, heard_mb=0))
+            seen(_read(guests.of(instance)), instance, heard_mb=0))
     except errors.GuestOff:
         return None
     except Exception:
