@@ -80,10 +80,18 @@ class Server:
         """The server as the API shows it now."""
         return self.compute.get_server(self.id)
 
-    def memory(self, wanted_mb=None, user='member'):
-        """Get ``os-memory``."""
-        query = '' if wanted_mb is None else '?memory_mb=%s' % wanted_mb
-        answer = connect(user).compute.get(self.path + '/os-memory' + query)
+    def memory(self, wanted_mb=None, user='member', guest=False):
+        """Get ``os-memory``.
+
+        :param wanted_mb: a total to plan for, in MiB; None for none
+        :param user: who asks
+        :param guest: whether the guest's agent is asked
+        """
+        wanted = {'memory_mb': wanted_mb, 'guest': guest and 'true' or None}
+        answer = connect(user).compute.get(
+            self.path + '/os-memory', params={
+                key: value for key, value in wanted.items()
+                if value is not None})
         answer.raise_for_status()
         return answer.json()['memory']
 

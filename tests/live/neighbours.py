@@ -22,8 +22,8 @@ from tests.live import cloud
 NAME = 'live-commits'
 #: Each is a client, which does this to one server after the other. Many
 #: rename: Nova takes that at any time, and writes the whole server.
-CLIENTS = ('rename', 'rename', 'rename', 'rename', 'rename',
-           'set_metadata', 'lock', 'snapshot')
+CLIENTS = ('rename', 'rename', 'rename', 'rename',
+           'set_metadata', 'set_metadata', 'lock', 'snapshot')
 #: Seconds between two snapshots, and for which nobody locks: nothing else can
 #: be done to the server meanwhile.
 REST = 4

@@ -17,6 +17,7 @@
 
 import itertools
 import os
+import sys
 
 from nova_memhotplug.core import domain
 from tests.faults import machine
@@ -53,18 +54,25 @@ class CommitsTest(base.LiveTest):
         return cloud.connect('member').compute.get(
             '/limits').json()['limits']['absolute']['totalRAMUsed']
 
-    def add(self):
-        """Boot a server, one of those that grow."""
-        server = self.boot()
-        self.totals_mb[server] = BOOT_MB
-        return server
+    def add(self, number=1):
+        """Boot servers, of those that grow.
+
+        :param number: how many, at the same time
+        :returns: a list of them
+        """
+        servers = [self.create() for _ in range(number)]
+        for server in servers:
+            server.wait(seconds=TIMEOUT)
+            server.wait_guest('first report', bool, TIMEOUT)
+            self.totals_mb[server] = BOOT_MB
+        return servers
 
     def replace(self, server):
         """Delete a server that is at its ceiling, and boot another one."""
         self.clients.leave(server)
         cloud.delete_server(server)
         del self.totals_mb[server]
-        new = self.add()
+        (new,) = self.add()
         self.clients.meet(new)
         return new
 
@@ -157,7 +165,7 @@ class CommitsTest(base.LiveTest):
         return server
 
     def test_growths_among_neighbours(self):
-        servers = [self.add() for _ in range(SERVERS)]
+        servers = self.add(SERVERS)
         self.clients = neighbours.Clients(servers)
         self.addCleanup(neighbours.delete_snapshots)
         with self.clients:
@@ -171,4 +179,5 @@ class CommitsTest(base.LiveTest):
             for server in servers:
                 self.hard_reboot(server)
         print('%d growths, %d noticed late; clients: %s' % (
-            GROWTHS, len(self.late), self.clients.done))
+            GROWTHS, len(self.late), dict(self.clients.done)),
+            file=sys.stderr)
