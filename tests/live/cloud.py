@@ -106,6 +106,17 @@ class Server:
         answer = connect(user).compute.post(self.path + '/action', json=action)
         answer.raise_for_status()
 
+    def prepare_move(self):
+        """Have it prepared for a migration, which Nova then refuses.
+
+        Its RequestSpec is brought up to date by nothing else.
+        """
+        answer = connect('admin').compute.post(
+            self.path + '/action', microversion='2.56',
+            json={'migrate': {'host': 'no-such-host'}})
+        if answer.status_code not in (400, 409):
+            raise AssertionError('%d %s' % (answer.status_code, answer.text))
+
     def start_live_migration(self):
         """Have Nova migrate it live, to a host that Nova chooses."""
         self.act({'os-migrateLive': {

@@ -76,6 +76,7 @@ class NumaTest(audit.AuditMixin, refusals.RefusalMixin, base.LiveTest):
         self.assert_total(server, total_mb)
         self.assertEqual(total_mb, hosts.domain_mb(server))
         self.assertEqual([total_mb], self.topologies.server_mb(server.id))
+        server.prepare_move()
         self.assertEqual(
             [total_mb], self.topologies.request_spec_mb(server.id))
         specs = server.fresh.flavor['extra_specs']
