@@ -218,6 +218,12 @@ def create_server(arch, flavor, name, user='member', image=None, **more):
         **more))
 
 
+def reason(answer):
+    """Find the code of a refusal in an answer; None if it has none."""
+    (fault,) = answer.json().values()
+    return fault.get('reason')
+
+
 def copy_image(arch, name, kernel_option):
     """Copy an image of the sandbox, in place of an earlier copy.
 

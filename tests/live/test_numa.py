@@ -264,7 +264,8 @@ class HugePagesTest(NumaTest):
         self.assertEqual(
             (False, ['host_node_full']),
             (plan['possible'], [why['code'] for why in plan['reasons']]))
-        self.refuse(server, wanted_mb, 409, 'NUMA node')
+        self.refuse(server, wanted_mb, 409, 'NUMA node',
+                    code='host_node_full')
         self.assertEqual(
             before, (self.devices(server), hosts.used_huge_pages_mb()))
         self.assert_books(server, 640)
