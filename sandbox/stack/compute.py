@@ -16,6 +16,7 @@ import os
 import subprocess
 import uuid
 
+from stack import hook
 from stack import hugepages
 from stack import images
 from stack import plugin
@@ -128,7 +129,9 @@ def start(settings, restart=False):
             'nova-compute-%s' % host,
             [settings.bin('nova-compute'), '--config-file', config[0],
              '--config-file', config[1]],
-            files=[*config, hugepages.record(settings)],
+            files=[*config, hugepages.record(settings),
+                   *hook.files(settings)],
+            env=hook.environment(settings),
             extra=plugin.state(settings)['digest']))
     if restart:
         process.stop(settings, *(service.name for service in services))

@@ -16,6 +16,7 @@ import re
 
 from stack import compute
 from stack import database
+from stack import hook
 from stack import plugin
 from stack import process
 from stack import report
@@ -95,8 +96,9 @@ def start(settings):
     extra = plugin.state(settings)['digest']
     api = wsgi.service(
         settings, 'nova', 'nova.wsgi.osapi_compute',
-        [settings.etc / PASTE, *config],
-        {'OS_NOVA_CONFIG_DIR': str(settings.etc),
+        [settings.etc / PASTE, *config, *hook.files(settings)],
+        {**hook.environment(settings),
+         'OS_NOVA_CONFIG_DIR': str(settings.etc),
          'OS_NOVA_CONFIG_FILES': '%s;nova-common.conf;nova.conf' % PASTE},
         extra)
     services = [api] + [

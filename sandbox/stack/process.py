@@ -31,17 +31,12 @@ from stack import settings as settings_
 
 MARK = 'MEMHOTPLUG_SANDBOX'
 SERVICE = 'MEMHOTPLUG_SANDBOX_SERVICE'
-# Handed on from whoever calls: where the fault tests stop a resize.
-PAUSE_POINTS = 'MEMHOTPLUG_PAUSE_POINTS'
 PROC = pathlib.Path('/proc')
 
 
 def environment(settings, service, **extra):
     """Return the whole environment of a process of ours."""
-    passed = {name: os.environ[name] for name in (PAUSE_POINTS,)
-              if name in os.environ}
     return {
-        **passed,
         'PATH': '%s/bin:/usr/sbin:/usr/bin:/sbin:/bin' % settings.venv,
         'HOME': str(settings.home), 'LANG': 'C.UTF-8',
         'PYTHONUNBUFFERED': '1',

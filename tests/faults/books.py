@@ -30,7 +30,8 @@ class Reading:
     :param column: ``instances.memory_mb``
     :param instance_flavor: the flavor in the cell's database
     :param placement: the allocation
-    :param request_spec: the flavor in the RequestSpec
+    :param request_spec: the flavor in the RequestSpec; None as long as the
+        others differ
     :param quota: what the project uses
     :param tracker: what the host has in use
     :param cells: the NUMA cells of the server; None, as the next ones, for a
@@ -45,7 +46,7 @@ class Reading:
     column: int
     instance_flavor: int
     placement: int
-    request_spec: int
+    request_spec: int | None
     quota: int
     tracker: int
     cells: int | None = None
@@ -91,9 +92,18 @@ class Books:
         :param server: a ``cloud.Server``
         :returns: a ``Reading``
         """
-        # Looking at the memory of a server brings its RequestSpec up to date
-        # (design T5); so does whatever moves it.
-        server.memory()
+        reading = self._read(server)
+        if reading.differences():
+            return reading
+        # What moves a server first brings all to what its guest has, and the
+        # RequestSpec with it (design T5). So it is looked at last.
+        server.prepare_move()
+        return dataclasses.replace(
+            reading, request_spec=self._request_spec(server),
+            request_spec_cells=None if reading.cells is None else sum(
+                self._topologies.request_spec_mb(server.id)))
+
+    def _read(self, server):
         flavor = server.fresh.flavor
         is_bound = 'hw:numa_nodes' in flavor['extra_specs']
         return Reading(
@@ -103,7 +113,7 @@ class Books:
             column=self._column(server),
             instance_flavor=self._instance_flavor(server),
             placement=server.allocated_mb(),
-            request_spec=self._request_spec(server),
+            request_spec=None,
             quota=self._quota() - self._quota_base,
             tracker=self._tracker() - self._tracker_base,
             **(self._read_cells(server) if is_bound else {}))
@@ -111,8 +121,6 @@ class Books:
     def _read_cells(self, server):
         return {
             'cells': sum(self._topologies.server_mb(server.id)),
-            'request_spec_cells': sum(
-                self._topologies.request_spec_mb(server.id)),
             'host_cells': self._host_cells() - self._host_cells_base}
 
     def _domain(self, server, *options):

@@ -17,10 +17,10 @@ import dataclasses
 import threading
 import time
 
-from nova_memhotplug.compute import pause_points
 from tests.faults import machine as machine_mod
 from tests.faults import pauses
 from tests.faults import placement_app
+from tests.faults import points
 from tests.live import cloud
 
 #: Smaller than a memory block of the guest, so that the kernel takes neither
@@ -55,7 +55,7 @@ class Attempt:
 
     def pause(self, point):
         """Stop the resize at a point."""
-        return pauses.armed(self.machine.pause_points, point)
+        return pauses.armed(self.machine.points_folder, point)
 
     def post(self):
         """Ask for the resize, without waiting for the answer."""
@@ -151,7 +151,7 @@ def _restart_broker(attempt):
 def _break_placement(fault):
     """Let placement answer wrongly until the resize is over."""
     def inject(attempt):
-        _at(pause_points.BEFORE_CLAIM,
+        _at(points.BEFORE_CLAIM,
             lambda attempt: attempt.machine.break_placement(fault))(attempt)
         attempt.wait_over()
     return inject
@@ -159,7 +159,7 @@ def _break_placement(fault):
 
 def _freeze_placement(attempt):
     """Let placement take requests and answer none, until it is killed."""
-    with attempt.pause(pause_points.BEFORE_CLAIM) as pause:
+    with attempt.pause(points.BEFORE_CLAIM) as pause:
         attempt.post()
         pause.wait()
         attempt.machine.freeze(machine_mod.PLACEMENT)
@@ -171,7 +171,7 @@ def _freeze_placement(attempt):
 def _in_attach(kill):
     """Kill something within the time that an attach takes."""
     def inject(attempt):
-        with attempt.pause(pause_points.AFTER_CLAIM) as pause:
+        with attempt.pause(points.AFTER_CLAIM) as pause:
             attempt.post()
             pause.wait()
             pause.release()
@@ -182,14 +182,14 @@ def _in_attach(kill):
 
 def _restart_broker_anywhere(attempt):
     point = attempt.rng.choice((
-        pause_points.BEFORE_CLAIM, pause_points.AFTER_CLAIM,
-        pause_points.BEFORE_COMMIT, pause_points.BEFORE_EVENT))
+        points.BEFORE_CLAIM, points.AFTER_CLAIM,
+        points.BEFORE_COMMIT, points.BEFORE_EVENT))
     _at(point, _restart_broker)(attempt)
 
 
 def _freeze_conductor(attempt):
     """Let nothing be written, for longer than an RPC waits."""
-    with attempt.pause(pause_points.BEFORE_COMMIT) as pause:
+    with attempt.pause(points.BEFORE_COMMIT) as pause:
         attempt.post()
         pause.wait()
         attempt.machine.freeze(machine_mod.CONDUCTOR)
@@ -258,7 +258,7 @@ def _fill_host(attempt):
 
 def _fill_host_between(attempt):
     """Fill the host after nova-api has looked, before the claim."""
-    _at(pause_points.BEFORE_CLAIM, _fill_host)(attempt)
+    _at(points.BEFORE_CLAIM, _fill_host)(attempt)
     attempt.wait_over()
 
 
@@ -277,34 +277,34 @@ def _killed(what, kill, points):
 #: What happens when, by name.
 FAULTS = {
     **_killed('compute', _kill_compute, (
-        pause_points.BEFORE_CLAIM, pause_points.AFTER_CLAIM,
-        pause_points.AFTER_ATTACH, pause_points.BEFORE_COMMIT,
-        pause_points.AFTER_COMMIT, pause_points.BEFORE_EVENT)),
+        points.BEFORE_CLAIM, points.AFTER_CLAIM,
+        points.AFTER_ATTACH, points.BEFORE_COMMIT,
+        points.AFTER_COMMIT, points.BEFORE_EVENT)),
     'compute-killed-in-attach': Fault(_in_attach(_kill_compute)),
     'compute-killed-after-event': Fault(_kill_compute_at_the_end),
     'host-filled': Fault(_fill_host_between, _empty_host),
     **_killed('api', _kill_api, (
-        pause_points.BEFORE_CAST, pause_points.AFTER_CAST)),
+        points.BEFORE_CAST, points.AFTER_CAST)),
     'broker-restarted-after-cast': Fault(
-        _at(pause_points.AFTER_CAST, _restart_broker)),
+        _at(points.AFTER_CAST, _restart_broker)),
     'broker-restarted': Fault(_restart_broker_anywhere),
     **{'placement-' + fault: Fault(_break_placement(fault))
        for fault in placement_app.FAULTS},
     'placement-silent': Fault(_freeze_placement),
     **_killed('placement', _kill_placement, (
-        pause_points.BEFORE_CLAIM, pause_points.AFTER_CLAIM)),
+        points.BEFORE_CLAIM, points.AFTER_CLAIM)),
     **_killed('libvirtd', _kill_libvirtd, (
-        pause_points.AFTER_CLAIM, pause_points.AFTER_ATTACH)),
+        points.AFTER_CLAIM, points.AFTER_ATTACH)),
     'libvirtd-and-placement-killed': Fault(
-        _at(pause_points.AFTER_CLAIM, _kill_libvirtd_and_placement)),
+        _at(points.AFTER_CLAIM, _kill_libvirtd_and_placement)),
     'libvirtd-killed-in-attach': Fault(_in_attach(_kill_libvirtd)),
     **_killed('guest', _kill_guest, (
-        pause_points.AFTER_CLAIM, pause_points.AFTER_ATTACH,
-        pause_points.BEFORE_COMMIT)),
+        points.AFTER_CLAIM, points.AFTER_ATTACH,
+        points.BEFORE_COMMIT)),
     'guest-killed-in-attach': Fault(_in_attach(_kill_guest)),
-    'guest-paused': Fault(_at(pause_points.AFTER_CLAIM, _suspend), _resume),
+    'guest-paused': Fault(_at(points.AFTER_CLAIM, _suspend), _resume),
     'guest-refuses': Fault(
-        _at(pause_points.AFTER_CLAIM, _misalign), _align),
+        _at(points.AFTER_CLAIM, _misalign), _align),
 }
 
 #: Faults that take minutes, because RPC has to time out.

@@ -53,23 +53,12 @@ class Machine:
         self.host = host or self.settings.hostnames[0]
         self.compute = 'nova-compute-' + self.host
         self.libvirtd = 'libvirtd-' + self.host
-        self.pause_points = self.settings.run / 'pause-points'
+        self.points_folder = self.settings.hook_folder
 
     def prepare(self):
-        """Let nova-api and nova-compute know where they may be stopped."""
-        self.pause_points.mkdir(exist_ok=True)
-        os.environ[process.PAUSE_POINTS] = str(self.pause_points)
-        for service in (API, self.compute):
-            if not self._may_be_stopped(service):
-                process.stop(self.settings, service)
+        """Have nova-api and nova-compute stop where they are told to."""
+        self.settings.hook = CHECKOUT / 'tests' / 'faults' / 'points.py'
         self.start()
-
-    def _may_be_stopped(self, service):
-        mark = '%s=%s' % (process.PAUSE_POINTS, self.pause_points)
-        return any(
-            mark.encode() in pathlib.Path(
-                '/proc/%d/environ' % pid).read_bytes().split(b'\0')
-            for pid in self.pids(service))
 
     def pids(self, service):
         """List the process ids of a service."""

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The test's side of ``nova_memhotplug.compute.pause_points``."""
+"""The test's side of ``points``."""
 
 import contextlib
 import os

@@ -139,7 +139,7 @@ class Runner:
 
     def _repair(self, outcome):
         """Have everything run; a server that is not right goes."""
-        pauses.clear(self._machine.pause_points)
+        pauses.clear(self._machine.points_folder)
         self._machine.start()
         if not outcome.is_ok:
             self._subject.delete()
@@ -150,8 +150,7 @@ def clean(machine):
 
     :param machine: the ``machine.Machine``
     """
-    machine.pause_points.mkdir(exist_ok=True)
-    pauses.clear(machine.pause_points)
+    pauses.clear(machine.points_folder)
     for service in (machine_mod.CONDUCTOR, machine_mod.PLACEMENT):
         machine.thaw(service)
     machine.prepare()

@@ -17,6 +17,7 @@ behaves as libvirt 9.0 and 11.3 were measured to (facts-qemu-libvirt.md,
 sections 2, 3 and 6), the sentences of its refusals included.
 """
 
+import importlib
 import os
 import re
 import sys
@@ -38,6 +39,8 @@ from stevedore import extension
 from nova_memhotplug.api import authorization
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.models import registry
+from tests.faults import points
+from tests.hooks import wrap
 
 KIB_PER_MIB = 1024
 #: Where the memory devices of the fake domains begin. A real one has its RAM
@@ -399,6 +402,26 @@ class ProcessCachesFixture(fixtures.Fixture):
                        registry.models):
             cached.cache_clear()
             self.addCleanup(cached.cache_clear)
+
+
+class PointsFixture(fixtures.Fixture):
+    """Have something done at the places where a resize can be stopped.
+
+    :param reach: called with the name of a point of ``tests.faults.points``
+    """
+
+    def __init__(self, reach):
+        super().__init__()
+        self._reach = reach
+
+    def setUp(self):
+        super().setUp()
+        for name, decorator in points.reaching(self._reach).items():
+            owner, attribute = wrap.find(
+                name, importlib.import_module(name.partition(':')[0]))
+            function = vars(owner)[attribute]
+            setattr(owner, attribute, decorator(function))
+            self.addCleanup(setattr, owner, attribute, function)
 
 
 class DistributionFixture(fixtures.Fixture):

@@ -80,10 +80,18 @@ class Server:
         """The server as the API shows it now."""
         return self.compute.get_server(self.id)
 
-    def memory(self, wanted_mb=None, user='member'):
-        """Get ``os-memory``."""
-        query = '' if wanted_mb is None else '?memory_mb=%s' % wanted_mb
-        answer = connect(user).compute.get(self.path + '/os-memory' + query)
+    def memory(self, wanted_mb=None, user='member', guest=False):
+        """Get ``os-memory``.
+
+        :param wanted_mb: a total to plan for, in MiB; None for none
+        :param user: who asks
+        :param guest: whether the guest's agent is asked
+        """
+        wanted = {'memory_mb': wanted_mb, 'guest': guest and 'true' or None}
+        answer = connect(user).compute.get(
+            self.path + '/os-memory', params={
+                key: value for key, value in wanted.items()
+                if value is not None})
         answer.raise_for_status()
         return answer.json()['memory']
 
@@ -97,6 +105,17 @@ class Server:
         """Post any other action and expect it to be accepted."""
         answer = connect(user).compute.post(self.path + '/action', json=action)
         answer.raise_for_status()
+
+    def prepare_move(self):
+        """Have it prepared for a migration, which Nova then refuses.
+
+        Its RequestSpec is brought up to date by nothing else.
+        """
+        answer = connect('admin').compute.post(
+            self.path + '/action', microversion='2.56',
+            json={'migrate': {'host': 'no-such-host'}})
+        if answer.status_code not in (400, 409):
+            raise AssertionError('%d %s' % (answer.status_code, answer.text))
 
     def start_live_migration(self):
         """Have Nova migrate it live, to a host that Nova chooses."""
@@ -197,6 +216,12 @@ def create_server(arch, flavor, name, user='member', image=None, **more):
     return Server(cloud.compute.create_server(
         name=name, image_id=image.id, flavor_id=flavor.id, networks='none',
         **more))
+
+
+def reason(answer):
+    """Find the code of a refusal in an answer; None if it has none."""
+    (fault,) = answer.json().values()
+    return fault.get('reason')
 
 
 def copy_image(arch, name, kernel_option):

@@ -12,17 +12,25 @@
 
 """A resize that is refused."""
 
+from tests.live import cloud
+
 
 class RefusalMixin:
     """Ask for what is refused, in a ``base.LiveTest``."""
 
-    def refuse(self, server, wanted_mb, status, *words, user='member'):
-        """A request is refused with these words, and changes nothing."""
+    def refuse(self, server, wanted_mb, status, *words, user='member',
+               code=None):
+        """A request is refused with these words, and changes nothing.
+
+        :param code: what programs know the refusal by; None for one of
+            Nova's own
+        """
         before = self._state(server)
         answer = server.resize(wanted_mb, user)
         self.assertEqual(status, answer.status_code, answer.text)
         for word in words:
             self.assertIn(word, answer.text)
+        self.assertEqual(code, cloud.reason(answer))
         self.assertEqual(before, self._state(server))
 
     def _state(self, server):

@@ -20,6 +20,9 @@ from tests.live import base
 from tests.live import cloud
 
 
+FULL = 'The host of this server has not enough memory free.'
+
+
 class BooksTest(base.LiveTest):
 
     def setUp(self):
@@ -33,6 +36,7 @@ class BooksTest(base.LiveTest):
         for word in words:
             self.assertIn(word, answer.text)
         self.assert_total(server, 512)
+        return answer
 
     def host(self, server):
         """Find the placement provider that a server is on."""
@@ -108,14 +112,18 @@ class BooksTest(base.LiveTest):
     def test_full_host(self):
         server = self.boot()
         self._fill(self.host(server), leave_mb=256)
-        plan = server.memory(4096)['plan']
+        plan = server.memory(4096, user='admin')['plan']
         self.assertEqual(
             ['host_full'], [why['code'] for why in plan['reasons']])
         # A host's memory may change while a virtual machine runs it.
         self.assertThat(plan['reasons'][0]['message'], matchers.MatchesRegex(
             r'.* has \d+ MiB of memory free; 3584 MiB more were asked for\.'))
-        self.refuse(server, {'memory_mb': 4096}, 409, 'MiB of memory free',
-                    '3584 MiB more')
+        # How full a host is is not for its tenants.
+        self.assertEqual(
+            [{'code': 'host_full', 'message': FULL}],
+            server.memory(4096)['plan']['reasons'])
+        answer = self.refuse(server, {'memory_mb': 4096}, 409, FULL)
+        self.assertEqual('host_full', cloud.reason(answer))
         self.assert_total(server, 512)
         self.assertEqual([], server.memory()['devices'])
 

@@ -52,7 +52,7 @@ class GrowTest(base.LiveTest):
             lambda guest: guest['nodes'].get(1, 0) >= size_mb * base.MIB_KB)
 
     def _check_devices(self, server):
-        memory = server.memory()
+        memory = server.memory(guest=True)
         self.assertEqual(
             {'total': 8, 'used': 2, 'free': 6}, memory['slots'])
         self.assertEqual([0, 1], [dev['slot'] for dev in memory['devices']])

@@ -76,6 +76,7 @@ class NumaTest(audit.AuditMixin, refusals.RefusalMixin, base.LiveTest):
         self.assert_total(server, total_mb)
         self.assertEqual(total_mb, hosts.domain_mb(server))
         self.assertEqual([total_mb], self.topologies.server_mb(server.id))
+        server.prepare_move()
         self.assertEqual(
             [total_mb], self.topologies.request_spec_mb(server.id))
         specs = server.fresh.flavor['extra_specs']
@@ -263,7 +264,8 @@ class HugePagesTest(NumaTest):
         self.assertEqual(
             (False, ['host_node_full']),
             (plan['possible'], [why['code'] for why in plan['reasons']]))
-        self.refuse(server, wanted_mb, 409, 'NUMA node')
+        self.refuse(server, wanted_mb, 409, 'NUMA node',
+                    code='host_node_full')
         self.assertEqual(
             before, (self.devices(server), hosts.used_huge_pages_mb()))
         self.assert_books(server, 640)

@@ -25,11 +25,14 @@ class RefusalTest(refusals.RefusalMixin, base.LiveTest):
     @ddt.data(*cloud.ARCHS)
     def test_sizes_and_users(self, arch):
         server = self.boot(arch)
-        self.refuse(server, 1000, 400, '1000 MiB', '128 MiB', '896', '1024')
-        self.refuse(server, 4224, 400, '4224 MiB', '4096 MiB')
-        self.refuse(server, 256, 400, '256 MiB', '512 MiB')
-        self.refuse(server, 1024, 403, 'memhotplug:server_memory:resize',
-                    user='reader')
+        self.refuse(server, 1000, 400, '1000 MiB', '128 MiB', '896', '1024',
+                    code='unaligned')
+        self.refuse(server, 4224, 400, '4224 MiB', '4096 MiB',
+                    code='above_ceiling')
+        self.refuse(server, 256, 400, '256 MiB', '512 MiB',
+                    code='below_present_size')
+        self.refuse(server, 1024, 403, 'policy does not allow you to change',
+                    user='reader', code='not_allowed')
         self.refuse(server, 1024, 404, server.id, user='member2')
         for body in (0, -512, 1.5, 'much', None, [1024], 1 << 40):
             self.refuse(server, body, 400, 'memory_mb')
@@ -48,25 +51,26 @@ class RefusalTest(refusals.RefusalMixin, base.LiveTest):
                              memhotplug__slots='1')
         server = self.boot(arch, flavor)
         self.grow(server, 640)
-        self.refuse(server, 768, 409, '1 of 1', 'slots')
+        self.refuse(server, 768, 409, '1 of 1', 'slots', code='no_free_slot')
 
     @ddt.data(*cloud.ARCHS)
     def test_flavor_without_the_key(self, arch):
         server = self.boot(arch, 'fixed')
-        self.refuse(server, 1024, 409, 'memhotplug:max_memory_mb')
+        self.refuse(server, 1024, 409, 'memhotplug:max_memory_mb',
+                    code='not_elastic')
 
     def test_stopped(self):
         server = self.boot()
         server.act({'os-stop': None})
         server.wait('SHUTOFF')
-        self.refuse(server, 1024, 409, 'stopped')
+        self.refuse(server, 1024, 409, 'stopped', code='not_active')
         server.act({'os-start': None})
         server.wait()
 
     def test_locked(self):
         server = self.boot()
         server.act({'lock': None})
-        self.refuse(server, 1024, 409, 'locked')
+        self.refuse(server, 1024, 409, 'locked', code='locked')
         server.act({'unlock': None})
         self.grow(server, 1024)
         self.assert_total(server, 1024)

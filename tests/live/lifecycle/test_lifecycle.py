@@ -210,7 +210,7 @@ class LifecycleTest(base.LiveTest):
 
     def _cannot_grow(self, cell, member):
         code = {table.FULL: 'at_ceiling',
-                table.PLAIN: 'not_elastic'}.get(cell.outcome, 'above_ceiling')
+                table.PLAIN: 'not_elastic'}.get(cell.outcome, 'no_step_left')
         memory = member.server.memory()
         self.assertEqual((False, [code]), (
             memory['can_grow'], [why['code'] for why in memory['reasons']]))
