@@ -26,7 +26,7 @@
 #   flavor that it has in hand (nova/objects/instance.py, _save_flavor), for
 #   example when a server is renamed, over what another has written since.
 #
-# Output seen with nova 34.0.0, oslo.versionedobjects 3.9.0, Python 3.11:
+# Output seen with nova 34.0.0, oslo.versionedobjects 3.12.0, Python 3.11:
 #   flavor without extra specs: changed []
 #   flavor with extra specs: changed ['extra_specs']
 #   instance that holds it: changed ['flavor']
@@ -35,7 +35,8 @@ set -o nounset
 folder=$(mktemp -d) || exit 2
 trap 'rm -rf "$folder"' EXIT
 { python3 -m venv "$folder/venv" &&
-    "$folder/venv/bin/pip" -q install nova==34.0.0; } >&2 || exit 2
+    "$folder/venv/bin/pip" -q install nova==34.0.0 \
+        oslo.versionedobjects==3.12.0; } >&2 || exit 2
 
 cat >"$folder/look.py" <<'END'
 from nova import objects

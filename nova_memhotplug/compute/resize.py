@@ -39,7 +39,8 @@ from nova_memhotplug.core import planner
 LOG = logging.getLogger(__name__)
 
 #: Seconds from a commit to the look whether it stays, and how many looks
-#: there are at the most: where it did not, it is looked at once more.
+#: there are at the most: one more while the server is busy, and where the
+#: commit did not stay.
 SECONDS_AFTER = 1
 LOOKS_AFTER = 5
 
@@ -144,8 +145,9 @@ class MemoryResize:
             try:
                 if self._stays():
                     return
-            except (lockutils.AcquireLockFailedException,
-                    exception.InstanceNotFound):
+            except lockutils.AcquireLockFailedException:
+                continue
+            except exception.InstanceNotFound:
                 return
             except Exception:
                 LOG.warning('It cannot be seen whether the new memory is '
@@ -155,15 +157,19 @@ class MemoryResize:
                 return
 
     def _stays(self) -> bool:
-        """Look once; commit again what another has undone."""
+        """Look once; commit again what another has undone.
+
+        :returns: whether there is nothing more to look for
+        """
         done = ty.cast(_Commit, self._committed)
 
         @utils.synchronized(self._instance.uuid, blocking=False)
         def locked() -> bool:
             self._instance.refresh()
-            if (not states.is_settled(self._instance) or
-                    done.is_in(self._instance) or self._present_mb() !=
-                    done.total_mb):
+            if not states.is_settled(self._instance):
+                return False
+            if (done.is_in(self._instance) or
+                    self._present_mb() != done.total_mb):
                 return True
             LOG.warning('Another has put the flavor of %(found)d MiB back; '
                         'it gets %(total)d MiB again.', {
