@@ -280,6 +280,7 @@ class GuestRefused(MemoryHotplugError):
 class BlockTooLarge(GuestRefused):
     """The guest manages memory in larger blocks than was known before."""
 
+    code = 'block_too_large'
     msg_fmt = ('The guest does not take the memory: its memory block is '
                '%(block_mb)d MiB, and %(size_mb)d MiB at %(address)s are no '
                'whole number of blocks.')

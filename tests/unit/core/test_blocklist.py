@@ -17,7 +17,6 @@ from nova_memhotplug.core import blocklist
 from nova_memhotplug.core import device
 
 MIB = 1024 * 1024
-INFO = {'size': 128 * MIB}
 DIMM = device.MemoryDevice('dimm', 256, 1, 0, 'dimm0', 4096 * MIB)
 
 
@@ -29,7 +28,7 @@ def block(number, online=True):
 class BlockListTest(testtools.TestCase):
 
     def test_parse(self):
-        blocks = blocklist.parse(INFO, [block(0), block(32, False)])
+        blocks = blocklist.parse(128, [block(0), block(32, False)])
         self.assertEqual(128, blocks.block_mb)
         self.assertEqual({0: True, 32: False}, blocks.online)
         self.assertEqual(128, blocks.online_mb)
@@ -43,7 +42,7 @@ class BlockListTest(testtools.TestCase):
     @ddt.unpack
     def test_device(self, online, offline, missing, not_online):
         blocks = blocklist.parse(
-            INFO, [block(number) for number in [0, 1] + online] +
+            128, [block(number) for number in [0, 1] + online] +
             [block(number, False) for number in offline])
         self.assertEqual(missing, blocks.missing([DIMM]))
         self.assertEqual(not_online, blocks.offline([DIMM]))
@@ -51,11 +50,21 @@ class BlockListTest(testtools.TestCase):
                       blocks.has_online([DIMM]))
 
     def test_blocks_larger_than_the_device_say_nothing(self):
-        blocks = blocklist.parse({'size': 1024 * MIB}, [block(4)])
+        blocks = blocklist.parse(1024, [block(4)])
         self.assertFalse(blocks.has_online([DIMM]))
+        self.assertFalse(blocks.divides(DIMM))
+
+    @ddt.data((128, 256, 4096, True), (256, 128, 4096, False),
+              (256, 256, 4224, False), (128, 128, 4224, True))
+    @ddt.unpack
+    def test_whole_blocks(self, block_mb, size_mb, base_mb, expected):
+        dev = device.MemoryDevice(
+            'dimm', size_mb, 1, 0, 'dimm0', base_mb * MIB)
+        self.assertIs(
+            expected, blocklist.BlockList(block_mb, {}).divides(dev))
 
     def test_device_without_address(self):
-        blocks = blocklist.parse(INFO, [])
+        blocks = blocklist.parse(128, [])
         self.assertEqual(
             (), blocks.of(device.MemoryDevice('dimm', 128, 1)))
         self.assertFalse(
@@ -68,7 +77,6 @@ class BlockListTest(testtools.TestCase):
         {'size': 1 << 60})
     def test_nonsense_size(self, info):
         self.assertIsNone(blocklist.block_size_mb(info))
-        self.assertIsNone(blocklist.parse(info, []))
 
     @ddt.data(
         None, {}, 'blocks', [None], [{}], [{'phys-index': 1}],
@@ -76,7 +84,7 @@ class BlockListTest(testtools.TestCase):
         [{'phys-index': True, 'online': True}],
         [{'phys-index': 1, 'online': 1}])
     def test_nonsense_blocks(self, blocks):
-        self.assertIsNone(blocklist.parse(INFO, blocks))
+        self.assertIsNone(blocklist.parse(128, blocks))
 
     @ddt.data((128, 128), (512, 512), (2048, 2048), (16, 16))
     @ddt.unpack
