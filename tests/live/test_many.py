@@ -24,7 +24,7 @@ from tests.live import base
 from tests.live import cloud
 from tests.live import hosts
 
-MANY = int(os.environ.get('MEMHOTPLUG_MANY_SERVERS') or 16)
+MANY = int(os.environ.get('MEMHOTPLUG_MANY_SERVERS') or 10)
 CLIENTS = 8
 #: Guests that boot at the same time: without KVM that is slow.
 BATCH = 8
