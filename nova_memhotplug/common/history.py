@@ -42,6 +42,9 @@ _PACKED = re.compile(r'[^\[]*\[(?P<code>\w+)\] (?P<sentence>.*)', re.DOTALL)
 #: Seconds. The end of a resize is recorded a moment after its task state is
 #: gone.
 _GRACE = 60
+#: Among how many of the newest actions of a server one is looked for: what a
+#: server has been through does not make each look at it slower.
+_RECENT = 50
 _UNKNOWN = 'The memory could not be added.'
 
 
@@ -61,7 +64,7 @@ def last_resize(context, instance) -> dict | None:
     :param instance: a ``nova.objects.Instance``
     :returns: ``request_id``, ``status`` (running, done, failed, or
         interrupted by a crash) and ``message`` (why it failed, or None);
-        None if there was none
+        None if there was none among the newest actions
     """
     action = _newest(context, instance, (RESIZE_MEMORY,))
     return action and _describe(context, instance, action)
@@ -151,7 +154,7 @@ def is_over(context, instance) -> bool:
 def _newest(context, instance, names):
     """Find the newest action of a server with one of these names."""
     actions = objects.InstanceActionList.get_by_instance_uuid(
-        context, instance.uuid)
+        context, instance.uuid, limit=_RECENT)
     return next((one for one in actions if one.action in names), None)
 
 

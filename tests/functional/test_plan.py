@@ -33,16 +33,16 @@ class PlanTestBase(base.MemoryTestBase):
 
     def setUp(self):
         super().setUp()
-        ask = rpcapi.MemHotplugAPI.get_memory
+        ask = rpcapi.MemHotplugAPI.observe_memory
         self.asked = []
 
-        def get_memory(this, context, instance, memory_mb=None):
-            self.asked.append(memory_mb)
-            return ask(this, context, instance, memory_mb)
+        def observe_memory(this, context, instance, ask_guest=False):
+            self.asked.append(ask_guest)
+            return ask(this, context, instance, ask_guest)
 
         self.stub_out(
-            'nova_memhotplug.common.rpcapi.MemHotplugAPI.get_memory',
-            get_memory)
+            'nova_memhotplug.common.rpcapi.MemHotplugAPI.observe_memory',
+            observe_memory)
 
     def put_note(self, server, text):
         """Have somebody else write into the server's record."""
@@ -58,7 +58,7 @@ class PlanTestBase(base.MemoryTestBase):
         del self.asked[:]
         memory, plan, codes = self.plan(server, memory_mb, api)
         self.assertEqual(source, memory['source'])
-        self.assertEqual([memory_mb] if source == 'host' else [], self.asked)
+        self.assertEqual([True] if source == 'host' else [], self.asked)
         return memory, plan, codes
 
     def assert_note_is_true(self, server, memory_mb):
@@ -123,9 +123,9 @@ class TestSource(PlanTestBase):
     def test_show_asks_the_host(self):
         server = self.boot_elastic()
         memory = self.show(server)[1]['memory']
-        self.assertEqual([None], self.asked)
+        self.assertEqual([False], self.asked)
         self.assertEqual('host', memory['source'])
-        self.assertFalse(memory['guest']['agent'])
+        self.assertIsNone(memory['guest']['agent'])
 
     def test_server_that_does_not_run(self):
         server = self.boot_elastic()
@@ -141,7 +141,7 @@ class TestSource(PlanTestBase):
         self.assertIsNone(self.note(server))
         elastic = self.boot_elastic()
         self.put_note(server, self.note(elastic))
-        memory, plan, codes = self.plan_from('host', server, 1024)
+        memory, plan, codes = self.plan_from('flavor', server, 1024)
         self.assertEqual(['not_elastic'], codes)
 
     def test_host_without_notes(self):
@@ -167,7 +167,7 @@ class TestSource(PlanTestBase):
         server = self.boot_elastic()
         good = self.note(server)
         for text in ('', 'x', '{}', '[]', good[:-1], '"' * 255,
-                     good.replace('"v":2', '"v":1'),
+                     good.replace('"v":3', '"v":2'),
                      good.replace('"dev":[]', '"dev":[[0,9,512,1]]')):
             self.assertNotEqual(good, text)
             self.put_note(server, text)
