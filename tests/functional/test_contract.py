@@ -149,9 +149,11 @@ CALLABLES = (
      'self usage nodename sign'),
     ('nova.compute.resource_tracker.ResourceTracker._update',
      'self context compute_node'),
-    ('nova.compute.api.check_instance_lock', 'function'),
     ('nova.compute.api.check_instance_host', 'check_is_up'),
-    ('nova.compute.api.check_instance_state', 'vm_state task_state'),
+    ('nova.compute.instance_list.get_instance_objects_sorted',
+     'ctx filters limit marker expected_attrs sort_keys sort_dirs'),
+    ('nova.api.validation.extra_specs.base.ExtraSpecValidator.validate',
+     'self name value'),
     ('nova.scheduler.client.report.SchedulerReportClient.'
      'get_allocs_for_consumer', 'self context consumer'),
     ('nova.scheduler.client.report.SchedulerReportClient.'

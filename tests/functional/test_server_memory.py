@@ -12,6 +12,8 @@
 
 """The memory of a server over the real API, on a real placement."""
 
+import copy
+
 import ddt
 from nova import context as nova_context
 from nova import objects
@@ -441,20 +443,19 @@ class TestResize(base.MemoryTestBase):
 class TestLegacyClients(base.MemoryTestBase):
     """The endpoint /v2, which ignores what it does not know."""
 
-    def setUp(self):
-        super().setUp()
-        self.api.base_url = self.api.base_url.replace('/v2.1', '/v2')
-        self.assertIn('/v2', self.api.base_url)
-
     def test_unknown_keys(self):
         server = self.boot_elastic()
+        legacy = copy.copy(self.api)
+        self.assertIn('/v2.1', legacy.base_url)
+        legacy.base_url = legacy.base_url.replace('/v2.1', '/v2')
         for inner in ({'x': 1}, {'memory': 1024}, {'MEMORY_MB': 1024}, {},
                       {'memory_mb': 1024, 'flavorRef': '1'}):
             status, body = self.call(
-                self.api, 'POST', server['id'], 'action',
+                legacy, 'POST', server['id'], 'action',
                 {'resizeMemory': inner})
             self.assertEqual(400, status, (inner, body))
-        self.grow(server, 1024)
+        self.assertEqual(202, self.resize(server, 1024, api=legacy)[0])
+        self.wait_idle(server)
         self.assert_books(server, 1024)
 
 
