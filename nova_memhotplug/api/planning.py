@@ -325,7 +325,20 @@ class Inquiry:
 
     def _check_nodes(self, memory_mb: int) -> None:
         """Check the nodes of its host that a server is bound to."""
+        if not self._may_be_bound():
+            return
         topology = nodes.topology_of(self._context, self._instance)
         if topology is not None:
             nodes.check_room(self._node, topology, numa.grown(
                 nodes.cells_mb(topology), memory_mb))
+
+    def _may_be_bound(self) -> bool:
+        """Tell whether flavor and image ask Nova for a NUMA topology; most do
+        not, and then the database need not be asked.
+        """
+        try:
+            return nodes.constraints(
+                self._instance.flavor,
+                self._instance.image_meta) is not None
+        except exception.NovaException:
+            return True
