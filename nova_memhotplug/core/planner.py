@@ -76,11 +76,6 @@ class Plan:
     changes: tuple[Change, ...]
     own_cells_mb: tuple[int, ...]
 
-    @property
-    def delta_mb(self) -> int:
-        """RAM to add, in MiB."""
-        return self.wanted_mb - self.present_mb
-
 
 @dataclasses.dataclass(frozen=True)
 class Outlook:

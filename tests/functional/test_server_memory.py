@@ -497,6 +497,23 @@ class TestRefusals(base.MemoryTestBase):
         self.assertEqual((409, 'never_started'), (
             status, body['conflictingRequest']['reason']))
 
+    def test_model_that_is_not_installed_here(self):
+        """Whoever asks is told the same, and may look all the same."""
+        server = self.boot_elastic()
+        instance = self.instance(server)
+        instance.flavor.extra_specs['memhotplug:model'] = 'thirds'
+        instance.save()
+        memory = self.show(server)[1]['memory']
+        self.assertEqual(512, memory['current_mb'])
+        (reason,) = memory['reasons']
+        self.assertEqual('invalid_extra_spec', reason['code'])
+        self.assertEqual([reason], self.plan(server, 1024)[1]['reasons'])
+        status, body = self.resize(server, 1024)
+        self.assertEqual(
+            (409, reason['code'], reason['message']),
+            (status, body['conflictingRequest']['reason'],
+             body['conflictingRequest']['message']))
+
     def test_another_request_was_faster(self):
         server = self.boot_elastic()
         self.before_start(

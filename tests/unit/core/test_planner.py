@@ -66,7 +66,7 @@ class PlannerTest(testtools.TestCase):
     def test_grow(self, guest, wanted_mb, expected):
         plan = planner.plan(guest, SPEC, wanted_mb, 128, grow)
         self.assertEqual((expected,), plan.changes)
-        self.assertEqual(expected[1], plan.delta_mb)
+        self.assertEqual(guest.present_mb, plan.present_mb)
 
     @ddt.data((NUMA, (2, 2)), (NUMA_EXISTING, (0, 1)))
     @ddt.unpack
@@ -91,7 +91,7 @@ class PlannerTest(testtools.TestCase):
     @ddt.unpack
     def test_nothing_to_do(self, guest, wanted_mb):
         plan = planner.plan(guest, SPEC, wanted_mb, 128, grow)
-        self.assertEqual((0, ()), (plan.delta_mb, plan.changes))
+        self.assertEqual((wanted_mb, ()), (plan.present_mb, plan.changes))
 
     @ddt.data(
         (GUEST, None, 1024, errors.NotElastic, ['memhotplug']),
