@@ -14,7 +14,6 @@
 
 import typing as ty
 
-from nova.compute import api as compute_api
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
@@ -25,7 +24,6 @@ from oslo_utils import excutils
 
 from nova_memhotplug.api import planning
 from nova_memhotplug.api import quota
-from nova_memhotplug.api import settle
 from nova_memhotplug.common import history
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.common import specs
@@ -116,18 +114,6 @@ class API:
         flavor = self._get_flavor(context, instance, flavor_id)
         return self.resize_memory(
             context, instance, (flavor or instance.flavor).memory_mb, flavor)
-
-    @compute_api.check_instance_host(check_is_up=True)
-    def settle(self, context: ty.Any, instance: ty.Any) -> None:
-        """Have the books of a server brought to what its guest has.
-
-        :param context: the request context
-        :param instance: a ``nova.objects.Instance``, with its ``services``
-        :raises nova.exception.InstanceNotReady: if it has no host
-        :raises nova.exception.ServiceUnavailable: if its host is down
-        :raises settle.MoveRefused: if its host must not or cannot do it
-        """
-        settle.settle(self._rpcapi, context, instance)
 
     def _inquire(
         self, context: ty.Any, instance: ty.Any,
