@@ -156,7 +156,9 @@ class API:
         of the project sees this one. Whoever ends the resize brings it to
         what the server has then.
         """
-        self._save(instance, memory_mb, task_states.RESIZE_PREP, None)
+        self._save(instance, memory_mb, task_states.RESIZE_PREP,
+                   expected_vm_state=[vm_states.ACTIVE],
+                   expected_task_state=[None])
         try:
             quota.recheck(context, instance, memory_mb)
             objects.InstanceAction.action_start(
@@ -167,12 +169,12 @@ class API:
             with excutils.save_and_reraise_exception():
                 instance.refresh()
                 self._save(instance, instance.flavor.memory_mb, None,
-                           task_states.RESIZE_PREP)
+                           expected_task_state=[task_states.RESIZE_PREP])
 
     @staticmethod
     def _save(
         instance: ty.Any, memory_mb: int, task_state: str | None,
-        expected: str | None,
+        **expected: list[str | None],
     ) -> None:
         instance.memory_mb = memory_mb
         instance.task_state = task_state
@@ -180,8 +182,7 @@ class API:
         # written over a newer one.
         instance.flavor.obj_reset_changes(recursive=True)
         try:
-            instance.save(expected_vm_state=[vm_states.ACTIVE],
-                          expected_task_state=[expected])
+            instance.save(**expected)
         except exception.InstanceUpdateConflict as exc:
             raise _lost_race(exc.kwargs.get('actual', {}))
 
