@@ -19,12 +19,34 @@ what two of them say together is checked when a server boots.
 """
 
 from nova.api.validation.extra_specs import base
+from nova import exception
 
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.models import registry
 
 
-def register():
+class _Validator(base.ExtraSpecValidator):
+    """Accepts what a server boots with, since the same function reads it."""
+
+    def validate(self, name: str, value: str) -> None:
+        """Check one extra spec.
+
+        :param name: its key
+        :param value: its value
+        :raises nova.exception.ValidationError: if it cannot be read
+        """
+        super().validate(name, value)
+        # Without a ceiling, nothing else is read.
+        extra_specs = {memory_spec.MAX_MEMORY_MB: '1', name: value}
+        try:
+            memory_spec.from_extra_specs(
+                extra_specs, known_models=registry.models())
+        except errors.InvalidSpec as exc:
+            raise exception.ValidationError('Validation failed; %s' % exc)
+
+
+def register() -> list[base.ExtraSpecValidator]:
     """Describe the extra specs to Nova.
 
     :returns: a list of ``ExtraSpecValidator``
@@ -32,18 +54,19 @@ def register():
     return [_max_memory_mb(), _slots(), _zero_node(), _model()]
 
 
-def _max_memory_mb():
-    return base.ExtraSpecValidator(
+def _max_memory_mb() -> _Validator:
+    return _Validator(
         name=memory_spec.MAX_MEMORY_MB,
         description=(
             'The most RAM a server may have, in MiB. Its presence lets the '
             'server grow while it runs. Must be above the RAM of the '
             'flavor.'),
-        value={'type': int, 'min': 1, 'description': 'A size in MiB'})
+        value={'type': int, 'min': 1, 'max': memory_spec.MAX_TOTAL_MB,
+               'description': 'A size in MiB'})
 
 
-def _slots():
-    return base.ExtraSpecValidator(
+def _slots() -> _Validator:
+    return _Validator(
         name=memory_spec.SLOTS,
         description='How often a server can grow between two cold starts.',
         value={'type': int, 'min': memory_spec.MIN_SLOTS,
@@ -51,8 +74,8 @@ def _slots():
                'description': 'A number of memory slots'})
 
 
-def _zero_node():
-    return base.ExtraSpecValidator(
+def _zero_node() -> _Validator:
+    return _Validator(
         name=memory_spec.ZERO_NODE,
         description=(
             'Whether to reserve an empty NUMA node for growth (true) or to '
@@ -61,8 +84,8 @@ def _zero_node():
         value={'type': bool, 'description': 'Whether to reserve a node'})
 
 
-def _model():
-    return base.ExtraSpecValidator(
+def _model() -> _Validator:
+    return _Validator(
         name=memory_spec.MODEL,
         description='The memory model with which a server grows.',
         value={'type': str, 'enum': sorted(registry.models()),

@@ -9,279 +9,336 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Describe the memory of servers and plan its growth, in nova-api.
 
-A plan is made from the note that the host has left with the server
-(core.notes), by the functions that the host itself plans with; where there is
-no note, or the host does not keep it up to date, the host is asked.
+"""What is known of the memory of a server, and all that is against a total.
+
+There is one list of refusals. ``GET os-memory?memory_mb`` shows all of it,
+the action answers with the first. Both look at the same thing: the note that
+the host has left with the server (``core.notes``), by the functions that the
+host itself plans with. The host is asked only where there is no note that can
+be believed, or somebody wants to know what the guest has at this moment.
 """
 
+from collections.abc import Iterator
 import dataclasses
+import functools
+import itertools
+import typing as ty
 
-from nova.compute import api as compute_api
 from nova.compute import vm_states
 from nova import exception
 from nova import objects
 import oslo_messaging as messaging
 
 from nova_memhotplug.api import quota
-from nova_memhotplug.api import request_spec
+from nova_memhotplug.api import room
 from nova_memhotplug.common import exclusions
-from nova_memhotplug.common import history
 from nova_memhotplug.common import nodes
-from nova_memhotplug.common import placement
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import notes
 from nova_memhotplug.core import numa
 from nova_memhotplug.core import observations
-from nova_memhotplug.core import report
+from nova_memhotplug.core import planner
 
-#: Where a document comes from: the host was asked, or nova-api knows by
-#: itself what the guest has, or what it would boot with.
+#: Who has said it: the host, which was asked; its note; or nobody but the
+#: flavor, with which a server would boot.
 HOST, NOTE, FLAVOR = 'host', 'note', 'flavor'
 
+Refusals = Iterator[errors.MemoryHotplugError]
+_FlavorSays = tuple[
+    memory_spec.MemorySpec | None, errors.MemoryHotplugError | None]
 
-class PlanRefused(Exception):
-    """A server cannot be brought to a wanted total.
+#: What passes by itself, or by something that users can do without another
+#: request: the total can still be had then, so its claim is looked at.
+_PASSING = (errors.Locked, errors.NotActive, errors.Busy, errors.HostDown,
+            errors.NoFreeSlot)
 
-    :param reason: a document with ``code`` and ``message``
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What is known of the guest of a server.
+
+    :param source: who has said it
+    :param seen: what is known; None where there is no guest to be seen
+    :param against: why there is none to be seen, on a host where one should
+        be
     """
 
-    def __init__(self, reason):
-        super().__init__(reason['message'])
-        self.code = reason['code']
+    source: str
+    seen: observations.Observation | None = None
+    against: tuple[errors.Refused, ...] = ()
 
 
-class Planner:
-    """Describes and plans; changes nothing but a RequestSpec left behind.
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What can be said of the memory of a server.
 
+    :param known: what is known of its guest
+    :param spec: what its flavor says; None without a ceiling that can be read
+    :param books_mb: RAM in Nova's books (its flavor), in MiB
+    :param against_growth: every reason why it cannot grow now
+    :param outlook: the way to the wanted total, or every reason against it;
+        None where none was asked for
+    """
+
+    known: Known
+    spec: memory_spec.MemorySpec | None
+    books_mb: int
+    against_growth: tuple[errors.MemoryHotplugError, ...] = ()
+    outlook: planner.Outlook | None = None
+
+
+class Inquiry:
+    """Looks at one server for one request. Whoever is asked is asked once.
+
+    :param context: the request context
+    :param instance: a ``nova.objects.Instance``, with flavor, services and
+        system metadata
     :param hosts: the RPC client of the compute hosts
     :param servicegroup_api: Nova's ``servicegroup.API``
+    :param may_resize: whether the user may resize it, by the policy
+    :param is_live: whether to ask the host whatever its note says
+    :param ask_guest: whether the host may ask the guest's agent
     """
 
-    def __init__(self, hosts: rpcapi.MemHotplugAPI, servicegroup_api):
+    def __init__(
+        self, context: ty.Any, instance: ty.Any,
+        hosts: rpcapi.MemHotplugAPI, servicegroup_api: ty.Any,
+        may_resize: bool = True, is_live: bool = False,
+        ask_guest: bool = True,
+    ):
+        self._context = context
+        self._instance = instance
         self._hosts = hosts
-        self.servicegroup_api = servicegroup_api
+        self._servicegroup_api = servicegroup_api
+        self._may_resize = may_resize
+        self._is_live = is_live
+        self._ask_guest = ask_guest
 
-    def describe(self, context, instance, memory_mb=None, may_resize=True):
-        """Describe a server's memory, and plan.
+    def report(self, memory_mb: int | None = None) -> Report:
+        """Say all that can be said.
 
-        :param context: the request context
-        :param instance: a ``nova.objects.Instance``
         :param memory_mb: a wanted total to plan for, in MiB; None for none
-        :param may_resize: whether the user may resize it, by the policy
-        :returns: the document of ``core.report``, with ``source``
-        :raises nova.exception.ServiceUnavailable: if its host has to be asked
-            and is down
-        :raises nova.exception.InvalidInput: if its flavor cannot be read
+        :raises HostDown: if the host has to be asked, and does not answer
+        :raises GuestUnreadable: if the host cannot say what the guest has
         """
-        request_spec.sync(context, instance)
-        document = self._document(context, instance, memory_mb)
-        against = report.reasons(self._state_refusals(
-            context, instance, document['source'] != HOST))
-        document['reasons'] = against + document['reasons']
-        document['can_grow'] = document['can_grow'] and not against
+        outlook = None
         if memory_mb is not None:
-            self._complete(
-                context, instance, document, against, may_resize)
-        document['last_resize'] = history.last_resize(context, instance)
-        return document
+            outlook = self.outlook(memory_mb)
+            outlook = dataclasses.replace(
+                outlook, against=tuple(self.refusals(memory_mb)))
+        return Report(
+            self.known, self._spec, self._instance.flavor.memory_mb,
+            tuple(self._against_growth()), outlook)
 
-    @compute_api.check_instance_host(check_is_up=True)
-    def ask_host(self, context, instance, memory_mb=None):
-        """Have the host of a server describe its memory, and plan.
+    def refusals(
+        self, memory_mb: int, flavor: ty.Any = None,
+    ) -> Refusals:
+        """List what keeps a server from a total.
 
-        :param context: the request context
-        :param instance: a ``nova.objects.Instance``
-        :param memory_mb: a wanted total to plan for, in MiB; None for none
-        :returns: the document
-        :raises nova.exception.ServiceUnavailable: if the host is down
-        :raises HostUnaware: if the host has not this extension
+        What Nova's own guards of such actions look at comes first, in their
+        order. Whether the total can be claimed is looked at last, and only if
+        it could be had otherwise: how full a host is, is not told to whoever
+        asks for what is refused anyway.
+
+        :param memory_mb: RAM it is to have, in MiB
+        :param flavor: the ``nova.objects.Flavor`` that it is to change to;
+            None to keep its own
+        :returns: the refusals; each is looked for when it is asked for
+        :raises HostDown: if the host has to be asked, and does not answer
+        :raises GuestUnreadable: if the host cannot say what the guest has
         """
-        try:
-            answer = self._hosts.observe_memory(
-                context, instance, ask_guest=memory_mb is None)
-        except messaging.MessagingTimeout:
-            raise exception.ServiceUnavailable()
-        except (messaging.UnsupportedVersion, messaging.RemoteError) as exc:
-            if not rpcapi.is_unsupported(exc):
-                raise
-            raise errors.HostUnaware()
-        spec = self._own_spec(instance)
-        books_mb = instance.flavor.memory_mb
-        if answer is None:
-            document = report.stopped(spec, books_mb)
-            document['reasons'].append(report.reason(errors.GuestOff()))
-        else:
-            seen = observations.from_document(answer)
-            if seen is None:
-                raise errors.HostUnaware()
-            try:
-                grow = specs.grow_of(spec)
-            except errors.UnknownModel as exc:
-                raise exception.InvalidInput(reason=str(exc))
-            document = report.running(seen, spec, books_mb, grow)
-            if memory_mb is not None:
-                document['plan'] = report.plan(seen, spec, memory_mb, grow)
-        _add_plan(document, memory_mb)
-        return document | {'source': HOST}
+        can_be_had = True
+        for refusal in itertools.chain(
+                self.standing(), self._size(memory_mb)):
+            yield refusal
+            can_be_had = can_be_had and isinstance(refusal, _PASSING)
+        if can_be_had and self.is_change(memory_mb, flavor):
+            yield from self._claim(memory_mb, flavor)
 
-    def _document(self, context, instance, memory_mb):
-        """Describe a server from the nearest source that knows."""
+    def standing(self) -> Refusals:
+        """List what is against any total: policy and state of the server."""
+        if not self._may_resize:
+            yield errors.NotAllowed()
+        yield from self._state()
+
+    def outlook(self, memory_mb: int) -> planner.Outlook:
+        """Look for the way to a total, as far as the guest is concerned.
+
+        :param memory_mb: RAM the server is to have, in MiB
+        """
+        seen = self.known.seen
+        if seen is None or self._spec is None:
+            return planner.Outlook(memory_mb)
+        return planner.outlook(seen, self._spec, memory_mb, self._grow)
+
+    def is_change(self, memory_mb: int, flavor: ty.Any = None) -> bool:
+        """Tell whether a resize would do anything.
+
+        The books may have been left behind by a crash, so that there is
+        something to do for a guest that has the total already.
+
+        :param memory_mb: RAM the server is to have, in MiB
+        :param flavor: the flavor to change to; None to keep its own
+        """
+        return bool(flavor is not None or self.outlook(memory_mb).changes or
+                    self._instance.flavor.memory_mb != memory_mb)
+
+    @functools.cached_property
+    def known(self) -> Known:
+        """What is known of the guest, from the nearest source."""
+        instance = self._instance
         if (instance.vm_state not in states.HAS_LIVE_DOMAIN or
                 not instance.host):
-            return self._from_flavor(report.stopped, instance, memory_mb)
-        if memory_mb is not None:
-            seen = self._from_note(instance)
-            if seen is not None and self._is_kept(context, instance):
-                spec = self._own_spec(instance)
-                grow = specs.grow_of(spec)
-                return report.running(
-                    seen, spec, instance.flavor.memory_mb, grow) | {
-                    'source': NOTE, 'guest': None,
-                    'plan': report.plan(seen, spec, memory_mb, grow)}
-        try:
-            return self.ask_host(context, instance, memory_mb)
-        except errors.HostUnaware:
-            return self._from_flavor(report.unaware, instance, memory_mb)
+            return Known(FLAVOR)
+        if self._is_live:
+            return self._ask_host()
+        if self._node is None or not rpcapi.can_resize(self._node):
+            return Known(FLAVOR, against=(errors.HostUnaware(),))
+        if self._spec is None:
+            return Known(FLAVOR)
+        seen = self._noted()
+        return Known(NOTE, seen) if seen else self._ask_host()
 
-    @staticmethod
-    def _is_kept(context, instance) -> bool:
+    @functools.cached_property
+    def _node(self) -> ty.Any:
+        """The ``nova.objects.ComputeNode`` of the host; None without one."""
         try:
-            return rpcapi.can_resize(
-                objects.ComputeNode.get_by_host_and_nodename(
-                    context, instance.host, instance.node))
+            return objects.ComputeNode.get_by_host_and_nodename(
+                self._context, self._instance.host, self._instance.node)
         except exception.ComputeHostNotFound:
-            return False
+            return None
 
-    def _from_flavor(self, describe, instance, memory_mb):
-        """Describe a server as far as nova-api itself knows it.
+    @functools.cached_property
+    def _flavor_says(self) -> _FlavorSays:
+        """What the flavor says, and what is wrong with that."""
+        try:
+            spec = specs.spec_of(self._instance.flavor)
+        except errors.InvalidSpec as refusal:
+            return None, refusal
+        return spec, None if spec else errors.NotElastic()
 
-        :param describe: a function of ``core.report``
-        """
-        document = describe(
-            self._own_spec(instance), instance.flavor.memory_mb)
-        _add_plan(document, memory_mb)
-        return document | {'source': FLAVOR}
+    @property
+    def _spec(self) -> memory_spec.MemorySpec | None:
+        return self._flavor_says[0]
 
-    def _from_note(self, instance) -> observations.Observation | None:
+    @property
+    def _grow(self) -> planner.Grow:
+        return specs.grow_of(self._spec)
+
+    def _noted(self) -> observations.Observation | None:
         """Read the note of a server.
 
         :returns: what it says; None if there is none that can be believed
         """
-        spec = self._own_spec(instance)
-        note = notes.read(instance.system_metadata.get(notes.KEY))
-        total_mb = instance.flavor.memory_mb
-        if spec is None or note is None or note.guest.present_mb != total_mb:
+        instance = self._instance
+        seen = notes.read(instance.system_metadata.get(notes.KEY))
+        if (seen is None or seen.is_hearsay or
+                seen.guest.present_mb != instance.flavor.memory_mb):
             return None
-        return dataclasses.replace(note, excluded=exclusions.excluded(
-            instance, note.guest.arch))
+        return dataclasses.replace(seen, excluded=exclusions.excluded(
+            instance, seen.guest.arch))
 
-    @staticmethod
-    def _own_spec(instance):
+    def _ask_host(self) -> Known:
+        if not self._is_host_up():
+            raise errors.HostDown()
         try:
-            return specs.spec_of(instance.flavor)
-        except errors.InvalidSpec as exc:
-            raise exception.InvalidInput(reason=str(exc))
+            answer = self._hosts.observe_memory(
+                self._context, self._instance, ask_guest=self._ask_guest)
+        except messaging.MessagingTimeout:
+            raise errors.HostDown()
+        except exception.InstanceNotFound:
+            return Known(HOST, against=(errors.GuestMissing(),))
+        except exception.InternalError as exc:
+            raise errors.GuestUnreadable(reason=exc.format_message())
+        except (messaging.UnsupportedVersion, messaging.RemoteError) as exc:
+            if not rpcapi.is_unsupported(exc):
+                raise
+            return Known(FLAVOR, against=(errors.HostUnaware(),))
+        if answer is None:
+            return Known(HOST, against=(errors.GuestOff(),))
+        seen = observations.from_document(answer)
+        if seen is None:
+            return Known(FLAVOR, against=(errors.HostUnaware(),))
+        return Known(HOST, seen)
 
-    def _complete(self, context, instance, document, against, may_resize):
-        """Add to a plan what is against it, in the order in which the action
-        looks at it.
-        """
-        plan = document['plan']
-        if not may_resize:
-            against = [report.reason(errors.NotAllowed())] + against
-        plan['reasons'] = against + plan['reasons']
-        if is_change(document):
-            plan['reasons'] += [
-                report.reason(refusal, for_tenant=not context.is_admin)
-                for refusal in claim_refusals(
-                    context, instance, plan['memory_mb'])]
-        plan['possible'] = not plan['reasons']
+    def _is_host_up(self) -> bool:
+        return any(
+            self._servicegroup_api.service_is_up(service)
+            for service in self._instance.services
+            if service.binary == 'nova-compute')
 
-    def _state_refusals(self, context, instance, check_host):
-        """List what about the state of a server is against growing it."""
-        if instance.locked and not context.is_admin:
+    def _state(self) -> Refusals:
+        instance = self._instance
+        if instance.locked and not self._context.is_admin:
             yield errors.Locked()
         if instance.vm_state != vm_states.ACTIVE:
             yield errors.NotActive(vm_state=instance.vm_state)
+        elif not (instance.host and instance.launched_at):
+            yield errors.NeverStarted()
         if instance.task_state is not None:
             yield errors.Busy(task_state=instance.task_state)
-        if check_host and instance.host and not self._is_host_up(instance):
+        if instance.host and not self._is_host_up():
             yield errors.HostDown()
 
-    def _is_host_up(self, instance) -> bool:
-        return any(
-            self.servicegroup_api.service_is_up(service)
-            for service in instance.services
-            if service.binary == 'nova-compute')
+    def _flavor(self) -> Refusals:
+        refusal = self._flavor_says[1]
+        if refusal is not None:
+            yield refusal
 
+    def _size(self, memory_mb: int) -> Refusals:
+        """List what host, flavor and guest have against a total."""
+        yield from self.known.against
+        yield from self._flavor()
+        yield from self.outlook(memory_mb).against
 
-def claim_refusals(context, instance, memory_mb, flavor=None):
-    """Say what keeps a server from claiming what it needs for a total.
+    def _against_growth(self) -> Refusals:
+        yield from self._state()
+        yield from self.known.against
+        yield from self._flavor()
+        if self.known.seen is not None and self._spec is not None:
+            yield from planner.next_step(
+                self.known.seen, self._spec, self._grow).against
 
-    :param context: the request context
-    :param instance: a ``nova.objects.Instance``
-    :param memory_mb: RAM it is to have, in MiB
-    :param flavor: the flavor that it is to change to; None to keep its own
-    :returns: ``OverQuota``, ``HostFull`` or, where placement does not say
-        what the host has, ``AccountingFailed``, and ``HostNodeFull``, as
-        there are
-    """
-    try:
-        quota.check(context, instance, memory_mb)
-    except errors.OverQuota as exc:
-        yield exc
-    if not instance.host:
-        return
-    try:
-        placement.Placement.connect().check_room(
-            context, instance, memory_mb, flavor)
-    except (errors.HostFull, errors.AccountingFailed) as exc:
-        yield exc
-    try:
-        _check_nodes(context, instance, memory_mb)
-    except errors.HostNodeFull as exc:
-        yield exc
+    def _claim(self, memory_mb: int, flavor: ty.Any) -> Refusals:
+        """List what would keep a server from claiming what it needs."""
+        try:
+            quota.check(self._context, self._instance, memory_mb)
+        except errors.OverQuota as refusal:
+            yield refusal
+        if not self._instance.host or self._node is None:
+            return
+        try:
+            room.check(self._context, self._node, self._instance, memory_mb,
+                       flavor)
+        except (errors.HostFull, errors.HostTooSmall,
+                errors.AccountingFailed) as refusal:
+            yield refusal
+        try:
+            self._check_nodes(memory_mb)
+        except errors.HostNodeFull as refusal:
+            yield refusal
 
+    def _check_nodes(self, memory_mb: int) -> None:
+        """Check the nodes of its host that a server is bound to."""
+        if not self._may_be_bound():
+            return
+        topology = nodes.topology_of(self._context, self._instance)
+        if topology is not None:
+            nodes.check_room(self._node, topology, numa.grown(
+                nodes.cells_mb(topology), memory_mb))
 
-def _check_nodes(context, instance, memory_mb):
-    """Check the nodes of its host that a server is bound to."""
-    topology = nodes.topology_of(context, instance)
-    if topology is None:
-        return
-    try:
-        node = objects.ComputeNode.get_by_host_and_nodename(
-            context, instance.host, instance.node)
-    except exception.ComputeHostNotFound:
-        # Then placement does not tell of its host, either.
-        return
-    nodes.check_room(
-        node, topology, numa.grown(nodes.cells_mb(topology), memory_mb))
-
-
-def is_change(document, flavor=None) -> bool:
-    """Tell whether a resize would do anything.
-
-    The books may have been left behind by a crash, so that there is
-    something to do for a guest that has the total already.
-
-    :param document: a document with a ``plan``
-    :param flavor: the flavor to change to; None to keep the server's own
-    :returns: whether anything would be done, or tried
-    """
-    plan = document['plan']
-    return bool(plan['devices'] or flavor is not None or
-                document['requested_mb'] != plan['memory_mb'])
-
-
-def _add_plan(document, memory_mb):
-    """Plan nothing where a plan was wanted and there is no guest to be seen.
-    """
-    if memory_mb is not None:
-        document.setdefault('plan', {
-            'memory_mb': memory_mb, 'possible': False, 'devices': [],
-            'reasons': list(document['reasons'])})
+    def _may_be_bound(self) -> bool:
+        """Tell whether flavor and image ask Nova for a NUMA topology; most do
+        not, and then the database need not be asked.
+        """
+        try:
+            return nodes.constraints(
+                self._instance.flavor,
+                self._instance.image_meta) is not None
+        except exception.NovaException:
+            return True

@@ -10,40 +10,157 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What users read."""
+"""What users read, field by field.
+
+Nothing that a host has sent passes through here as it is, so a host of
+another version does not change what the API says.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import typing as ty
+
+from nova_memhotplug.api import planning
+from nova_memhotplug.core import device
+from nova_memhotplug.core import errors
+from nova_memhotplug.core import observations
+from nova_memhotplug.core import planner
+
+Document = dict[str, ty.Any]
 
 
-def show(document):
-    """Wrap the description of a server's memory.
+def show(
+    report: planning.Report, last_resize: Mapping[str, ty.Any] | None,
+    is_admin: bool,
+) -> Document:
+    """Describe the memory of a server, and the plan for a total.
 
-    :param document: what ``api.resize.API.get_memory`` returned
-    :returns: the body of the answer
+    :param report: what can be said of it
+    :param last_resize: how the last resize has ended (``common.history``)
+    :param is_admin: whether it is told to somebody who runs the cloud
+    :returns: the body of the answer; sizes in MiB
     """
-    return {'memory': document}
+    memory = _running(report) if report.known.seen else _stopped(report)
+    memory |= {
+        'can_grow': not report.against_growth and bool(report.known.seen),
+        'reasons': _reasons(report.against_growth, is_admin),
+        'source': report.known.source,
+        'last_resize': last_resize and {
+            'request_id': last_resize['request_id'],
+            'status': last_resize['status'],
+            'message': last_resize['message']},
+    }
+    if report.outlook is not None:
+        memory['plan'] = _plan(report.outlook, is_admin)
+    return {'memory': memory}
 
 
-def resized(document):
+def resized(
+    report: planning.Report, outlook: planner.Outlook, is_changed: bool,
+) -> Document:
     """Say what a resize has started, or that nothing had to be done.
 
-    :param document: what ``api.resize.API.resize_memory`` returned
-    :returns: the body of the answer
+    :param report: what can be said of the server
+    :param outlook: what has been started
+    :param is_changed: whether anything has
+    :returns: the body of the answer; sizes in MiB
     """
-    plan = document['plan']
+    seen = report.known.seen
+    current_mb = seen.guest.present_mb if seen else report.books_mb
     return {'memory': {
-        'memory_mb': plan['memory_mb'],
-        'current_mb': document['current_mb'],
-        'changed': document['changed'],
-        'devices': plan['devices'],
-        'message': _message(document),
+        'memory_mb': outlook.wanted_mb,
+        'current_mb': current_mb,
+        'changed': is_changed,
+        'devices': [_device(change.device) for change in outlook.changes],
+        'message': _message(outlook, current_mb, is_changed),
     }}
 
 
-def _message(document):
-    added_mb = sum(dev['size_mb'] for dev in document['plan']['devices'])
+def _running(report: planning.Report) -> Document:
+    seen = ty.cast(observations.Observation, report.known.seen)
+    guest = seen.guest
+    return {
+        'boot_mb': guest.boot_mb,
+        'current_mb': guest.present_mb,
+        'requested_mb': report.books_mb,
+        'max_mb': guest.max_mb or guest.present_mb,
+        'step_mb': planner.total_step_mb(guest, seen.step_mb) or None,
+        'slots': _slots(guest.slots, guest.used_slots),
+        'devices': [_plugged(dev) for dev in guest.devices],
+        'zero_node': guest.reserved_cell and guest.reserved_cell.id,
+        'strategy': seen.strategy,
+        'guest': (_guest(seen) if report.known.source == planning.HOST
+                  else None),
+    }
+
+
+def _stopped(report: planning.Report) -> Document:
+    """Describe a server by what it would boot with: its whole total."""
+    spec, books_mb = report.spec, report.books_mb
+    has_room = spec is not None and spec.max_memory_mb > books_mb
+    return {
+        'boot_mb': books_mb,
+        'current_mb': books_mb,
+        'requested_mb': books_mb,
+        'max_mb': spec.max_memory_mb if spec else books_mb,
+        'step_mb': None,
+        'slots': _slots(spec.slots if spec and has_room else 0, 0),
+        'devices': [],
+        'zero_node': None,
+        'strategy': None,
+        'guest': None,
+    }
+
+
+def _plan(outlook: planner.Outlook, is_admin: bool) -> Document:
+    return {
+        'memory_mb': outlook.wanted_mb,
+        'possible': not outlook.against,
+        'devices': [_device(change.device) for change in outlook.changes],
+        'reasons': _reasons(outlook.against, is_admin),
+    }
+
+
+def _reasons(
+    refusals: Iterable[errors.MemoryHotplugError], is_admin: bool,
+) -> list[Document]:
+    """Describe refusals: a slug for programs, a sentence for people."""
+    return [{'code': refusal.code, 'message': refusal.sentence(is_admin)}
+            for refusal in refusals]
+
+
+def _slots(total: int, used: int) -> Document:
+    return {'total': total, 'used': used, 'free': max(0, total - used)}
+
+
+def _device(dev: device.MemoryDevice) -> Document:
+    return {'model': dev.model, 'node': dev.node, 'size_mb': dev.size_mb}
+
+
+def _plugged(dev: device.MemoryDevice) -> Document:
+    return _device(dev) | {
+        'alias': dev.alias, 'slot': dev.slot,
+        'address': None if dev.base is None else hex(dev.base)}
+
+
+def _guest(seen: observations.Observation) -> Document:
+    """Describe what the guest says; null for what it was not asked."""
+    answer = seen.answer
+    if answer is None:
+        return {'agent': False if seen.is_silent else None,
+                'online_mb': None, 'confirmed': None}
+    return {'agent': True, 'online_mb': answer.online_mb,
+            'confirmed': answer.has_all}
+
+
+def _message(
+    outlook: planner.Outlook, current_mb: int, is_changed: bool,
+) -> str:
+    added_mb = sum(change.device.size_mb for change in outlook.changes)
     if added_mb:
         return 'Memory is being added: %d MiB.' % added_mb
-    if document['changed']:
+    if is_changed:
         return ('The server has %d MiB already; its flavor is being brought '
-                'to that.' % document['current_mb'])
+                'to that.' % current_mb)
     return ('The server has %d MiB already; nothing was changed.'
-            % document['current_mb'])
+            % current_mb)

@@ -12,56 +12,82 @@
 
 """What the ``openstack server memory`` commands say to the compute API."""
 
-import collections
+from collections.abc import Iterator
 import time
+import typing as ty
 
 from osc_lib import exceptions
 
-POLL_INTERVAL = 1
+Document = dict[str, ty.Any]
+
+#: Seconds between two looks at a server. Most resizes take less than one;
+#: who waits for longer asks less and less often.
+FIRST_INTERVAL = 0.5
+LONGEST_INTERVAL = 5.0
 #: How often to look for the record of how a resize ended. It is written a
 #: moment after the task is over, and never if the host's service has crashed.
 RECORD_POLLS = 5
 
-#: What the API answered to a resize, and the id to find its outcome by.
-Accepted = collections.namedtuple('Accepted', 'memory request_id')
+
+class Accepted(ty.NamedTuple):
+    """What the API answered to a resize.
+
+    :param memory: the ``memory`` object of the answer
+    :param request_id: the ID to find its outcome by
+    """
+
+    memory: Document
+    request_id: str | None
 
 
-def _fault_message(response):
-    """Find the sentence of a Nova fault body.
+def _intervals() -> Iterator[float]:
+    """Say how long to wait before each next look, in seconds."""
+    seconds = FIRST_INTERVAL
+    while True:
+        yield seconds
+        seconds = min(seconds * 1.5, LONGEST_INTERVAL)
+
+
+def _fault(response: ty.Any) -> Document:
+    """Find the fault in a body of Nova.
 
     :param response: a ``requests.Response`` of status 400 or above
-    :returns: the sentence, or None when the body is no Nova fault
+    :returns: the fault; empty when the body is none of Nova
     """
     try:
         faults = response.json().values()
     except (AttributeError, ValueError):
-        return None
+        return {}
     for fault in faults:
         if isinstance(fault, dict) and fault.get('message'):
-            return fault['message']
-    return None
+            return fault
+    return {}
 
 
-def _json_or_error(response):
+def _json_or_error(response: ty.Any) -> Document:
     """Return the body of a good answer.
 
     :param response: a ``requests.Response``
     :returns: the decoded body
-    :raises: CommandError with the API's own sentence
+    :raises: CommandError with the API's own sentence and code
     """
     if response.status_code < 400:
-        return response.json()
-    message = _fault_message(response)
+        return ty.cast(Document, response.json())
+    fault = _fault(response)
+    message = fault.get('message')
     if message is None and response.status_code == 404:
         message = 'The compute API of this cloud has no memory hot-plug.'
-    raise exceptions.CommandError('%s (HTTP %d)' % (
-        message or response.reason, response.status_code))
+    status = 'HTTP %d' % response.status_code
+    if fault.get('reason'):
+        status += ', %s' % fault['reason']
+    raise exceptions.CommandError(
+        '%s (%s)' % (message or response.reason, status))
 
 
 class MemoryClient:
     """Memory of one server, over the compute proxy of openstacksdk."""
 
-    def __init__(self, compute, server):
+    def __init__(self, compute: ty.Any, server: str):
         """Find the server.
 
         :param compute: the SDK's compute proxy
@@ -69,22 +95,31 @@ class MemoryClient:
         :raises: the SDK's NotFoundException or DuplicateResource
         """
         self._compute = compute
-        self.server_id = compute.find_server(server, ignore_missing=False).id
+        self.server_id: str = compute.find_server(
+            server, ignore_missing=False).id
 
-    def _get(self, path, **kwargs):
+    def _get(self, path: str, **kwargs: ty.Any) -> Document:
         return _json_or_error(self._compute.get(
             '/servers/%s%s' % (self.server_id, path), **kwargs))
 
-    def show(self, memory_mb=None):
+    def show(
+        self, memory_mb: int | None = None, ask_guest: bool = False,
+    ) -> Document:
         """Fetch the memory of the server.
 
         :param memory_mb: total in MiB to plan for, or None
+        :param ask_guest: whether to have the agent in the guest asked
         :returns: the ``memory`` object of the API
         """
-        params = {} if memory_mb is None else {'memory_mb': memory_mb}
-        return self._get('/os-memory', params=params)['memory']
+        params: Document = {}
+        if memory_mb is not None:
+            params['memory_mb'] = memory_mb
+        if ask_guest:
+            params['guest'] = 'true'
+        return ty.cast(
+            Document, self._get('/os-memory', params=params)['memory'])
 
-    def resize(self, memory_mb):
+    def resize(self, memory_mb: int) -> Accepted:
         """Ask for a total.
 
         :param memory_mb: the wanted total in MiB
@@ -92,7 +127,7 @@ class MemoryClient:
         """
         return self._resize({'memory_mb': memory_mb})
 
-    def resize_to_flavor(self, flavor):
+    def resize_to_flavor(self, flavor: str) -> Accepted:
         """Ask for the memory of a flavor, and the flavor.
 
         :param flavor: name or ID
@@ -102,7 +137,7 @@ class MemoryClient:
         found = self._compute.find_flavor(flavor, ignore_missing=False)
         return self._resize({'flavorRef': found.id})
 
-    def _resize(self, wanted):
+    def _resize(self, wanted: Document) -> Accepted:
         response = self._compute.post(
             '/servers/%s/action' % self.server_id,
             json={'resizeMemory': wanted})
@@ -110,7 +145,7 @@ class MemoryClient:
         return Accepted(
             memory, response.headers.get('x-openstack-request-id'))
 
-    def wait(self, accepted, timeout):
+    def wait(self, accepted: Accepted, timeout: int) -> Document:
         """Wait until a resize is over.
 
         :param accepted: what ``resize`` returned
@@ -119,31 +154,37 @@ class MemoryClient:
         :raises: CommandError when the resize failed or takes too long
         """
         deadline = time.monotonic() + timeout
-        while self._task_state() is not None:
+        for seconds in _intervals():
+            if self._task_state() is None:
+                break
             if time.monotonic() >= deadline:
                 raise exceptions.CommandError(
                     'The resize is not over after %d seconds; it goes on. '
-                    'See: openstack server event show %s %s' % (
-                        timeout, self.server_id, accepted.request_id))
-            time.sleep(POLL_INTERVAL)
+                    'Its end will be the last_resize of: '
+                    'openstack server memory show %s' % (
+                        timeout, self.server_id))
+            time.sleep(seconds)
         memory = self._recorded(accepted.request_id)
         _check_outcome(memory, accepted)
         return memory
 
-    def _task_state(self):
-        return self._get('')['server'].get('OS-EXT-STS:task_state')
+    def _task_state(self) -> str | None:
+        return ty.cast(
+            str | None,
+            self._get('')['server'].get('OS-EXT-STS:task_state'))
 
-    def _recorded(self, request_id):
+    def _recorded(self, request_id: str | None) -> Document:
         """Show the memory, with the outcome of a request if it is known."""
-        for _ in range(RECORD_POLLS):
-            memory = self.show()
+        memory: Document = {}
+        for _, seconds in zip(range(RECORD_POLLS), _intervals()):
+            memory = self.show(ask_guest=True)
             if _outcome(memory, request_id).get('status') != 'running':
                 break
-            time.sleep(POLL_INTERVAL)
+            time.sleep(seconds)
         return memory
 
 
-def _outcome(memory, request_id):
+def _outcome(memory: Document, request_id: str | None) -> Document:
     """Find what became of a request.
 
     :returns: ``last_resize`` of the API; empty if that is another request
@@ -152,7 +193,7 @@ def _outcome(memory, request_id):
     return last if last.get('request_id') == request_id else {}
 
 
-def _check_outcome(memory, accepted):
+def _check_outcome(memory: Document, accepted: Accepted) -> None:
     """Check that a server got what was accepted.
 
     :raises: CommandError with the sentence of the API if it did not

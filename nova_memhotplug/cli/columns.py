@@ -12,61 +12,70 @@
 
 """Columns that people read as lines and programs as data."""
 
+from collections.abc import Mapping
+import typing as ty
+
 from cliff import columns
 
+# cliff made it generic after the releases that are supported here.
+if ty.TYPE_CHECKING:
+    _Column = columns.FormattableColumn[ty.Any]
+else:
+    _Column = columns.FormattableColumn
 
-class SlotsColumn(columns.FormattableColumn):
+
+class SlotsColumn(_Column):
     """The slots of a server: ``{'total': 8, 'used': 1, 'free': 7}``."""
 
-    def human_readable(self):
+    def human_readable(self) -> str:
         slots = self._value or {}
         return '%s of %s used' % (slots.get('used'), slots.get('total'))
 
 
-class DevicesColumn(columns.FormattableColumn):
+class DevicesColumn(_Column):
     """Devices that a server has or would get, one a line."""
 
-    def human_readable(self):
+    def human_readable(self) -> str:
         return '\n'.join(_device_line(device) for device in self._value)
 
 
-class ReasonsColumn(columns.FormattableColumn):
-    """Why a server cannot grow, one sentence a line."""
+class ReasonsColumn(_Column):
+    """Why a server cannot grow, one sentence with its code a line."""
 
-    def human_readable(self):
-        return '\n'.join(reason.get('message') or reason.get('code', '')
-                         for reason in self._value)
+    def human_readable(self) -> str:
+        return '\n'.join(
+            '%s (%s)' % (reason.get('message'), reason.get('code'))
+            for reason in self._value)
 
 
-class GuestColumn(columns.FormattableColumn):
+class GuestColumn(_Column):
     """What the guest says of itself, when it was asked and has an agent."""
 
     CONFIRMED = {True: 'all of it confirmed', False: 'not all confirmed'}
+    #: By whether an agent answers.
+    SILENT = {True: 'the agent does not say', False: 'no agent answers',
+              None: 'not asked'}
 
-    def human_readable(self):
-        if self._value is None:
-            return 'not asked'
-        guest = self._value
-        words = ['no agent: not confirmed']
-        if guest.get('agent'):
-            words = ['agent does not answer: not confirmed']
-        if guest.get('online_mb') is not None:
-            words = ['%s MiB online' % guest['online_mb']]
-            if guest.get('confirmed') is not None:
-                words.append(self.CONFIRMED[guest['confirmed']])
+    def human_readable(self) -> str:
+        guest = self._value or {}
+        if guest.get('online_mb') is None:
+            return self.SILENT[guest.get('agent')]
+        words = ['%s MiB online' % guest['online_mb']]
+        if guest.get('confirmed') is not None:
+            words.append(self.CONFIRMED[guest['confirmed']])
         return ', '.join(words)
 
 
-class OutcomeColumn(columns.FormattableColumn):
+class OutcomeColumn(_Column):
     """How the last resize ended: running, done or failed, and why."""
 
-    def human_readable(self):
+    def human_readable(self) -> str:
         last = self._value or {}
         words = [last.get('status'), last.get('message')]
         return ': '.join(word for word in words if word)
 
 
-def _device_line(device):
+def _device_line(device: Mapping[str, ty.Any]) -> str:
     """Word one device.
 
     :param device: a mapping; a planned device has no slot and no address

@@ -13,16 +13,28 @@
 """``openstack server memory show``, ``plan`` and ``set``."""
 
 import argparse
-import collections
 import re
+import typing as ty
 
 from osc_lib.command import command
 
 from nova_memhotplug.cli import client
 from nova_memhotplug.cli import columns
 
-#: A size as typed: either the wanted total or an addition to it, in MiB.
-Size = collections.namedtuple('Size', 'mb relative')
+#: Names and values of the columns that a command shows.
+Columns = tuple[tuple[str, ...], tuple[ty.Any, ...]]
+
+
+class Size(ty.NamedTuple):
+    """A size as typed.
+
+    :param mb: the amount, in MiB
+    :param relative: whether it is to be added to what there is
+    """
+
+    mb: int
+    relative: bool
+
 
 FORMATS = {
     'devices': columns.DevicesColumn,
@@ -43,7 +55,7 @@ OUTCOMES = {
 }
 
 
-def parse_size(text):
+def parse_size(text: str) -> Size:
     """Read the value of ``--size``.
 
     :param text: ``8192`` for a total, ``+2048`` for an addition
@@ -58,7 +70,7 @@ def parse_size(text):
     return Size(int(match.group(2)), bool(match.group(1)))
 
 
-def parse_timeout(text):
+def parse_timeout(text: str) -> int:
     """Read the value of ``--timeout``.
 
     :param text: whole seconds, at least 1
@@ -74,25 +86,25 @@ def parse_timeout(text):
 class _MemoryCommand(command.ShowOne):
     """What the three commands have in common."""
 
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             'server', metavar='<server>', help='Server (name or ID)')
         return parser
 
-    def _client(self, parsed_args):
+    def _client(self, parsed_args: argparse.Namespace) -> client.MemoryClient:
         return client.MemoryClient(
             self.app.client_manager.sdk_connection.compute,
             parsed_args.server)
 
     @staticmethod
-    def _total(memory_client, size):
+    def _total(memory_client: client.MemoryClient, size: Size) -> int:
         if not size.relative:
             return size.mb
-        return memory_client.show()['requested_mb'] + size.mb
+        return int(memory_client.show()['requested_mb']) + size.mb
 
     @staticmethod
-    def _columns(data):
+    def _columns(data: client.Document) -> Columns:
         """Turn a mapping of the API into the columns of ``ShowOne``."""
         return tuple(data), tuple(
             FORMATS[key](value)
@@ -103,19 +115,24 @@ class _MemoryCommand(command.ShowOne):
 class ShowServerMemory(_MemoryCommand):
     """Show the memory of a server, its devices and whether it can grow"""
 
-    def take_action(self, parsed_args):
-        return self._columns(self._client(parsed_args).show())
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
+        return self._columns(
+            self._client(parsed_args).show(ask_guest=True))
 
 
 class PlanServerMemory(_MemoryCommand):
-    """Show what a resize of a server's memory would do; changes nothing"""
+    """Show what a resize of a server's memory would do; changes nothing
 
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
+    A plan that is not possible is an answer, too: the column possible says
+    so, and the command succeeds.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         _add_size(parser, required=True)
         return parser
 
-    def take_action(self, parsed_args):
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         memory_client = self._client(parsed_args)
         memory = memory_client.show(
             self._total(memory_client, parsed_args.size))
@@ -126,8 +143,8 @@ class PlanServerMemory(_MemoryCommand):
 class SetServerMemory(_MemoryCommand):
     """Grow the memory of a running server, without a reboot"""
 
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
         wanted = parser.add_mutually_exclusive_group(required=True)
         _add_size(wanted)
         wanted.add_argument(
@@ -144,7 +161,7 @@ class SetServerMemory(_MemoryCommand):
             help='Longest time to wait with --wait (default: 300)')
         return parser
 
-    def take_action(self, parsed_args):
+    def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         memory_client = self._client(parsed_args)
         accepted = self._resize(memory_client, parsed_args)
         if not (parsed_args.wait and accepted.memory.get('changed')):
@@ -159,14 +176,17 @@ class SetServerMemory(_MemoryCommand):
             'message': OUTCOMES[(after.get('guest') or {}).get('confirmed')],
         })
 
-    def _resize(self, memory_client, parsed_args):
+    def _resize(
+        self, memory_client: client.MemoryClient,
+        parsed_args: argparse.Namespace,
+    ) -> client.Accepted:
         if parsed_args.flavor is not None:
             return memory_client.resize_to_flavor(parsed_args.flavor)
         return memory_client.resize(
             self._total(memory_client, parsed_args.size))
 
 
-def _add_size(parser, **kwargs):
+def _add_size(parser: ty.Any, **kwargs: ty.Any) -> None:
     parser.add_argument(
         '--size', metavar='<size>', type=parse_size, **kwargs,
         help='Wanted total in MiB, or +<MiB> to add to the present total')

@@ -17,6 +17,7 @@ tell of the inside of the cloud. Our sentences carry the code of the error, so
 that others can be told what concerns them.
 """
 
+from collections.abc import Sequence
 import re
 import typing as ty
 
@@ -42,6 +43,9 @@ _PACKED = re.compile(r'[^\[]*\[(?P<code>\w+)\] (?P<sentence>.*)', re.DOTALL)
 #: Seconds. The end of a resize is recorded a moment after its task state is
 #: gone.
 _GRACE = 60
+#: Among how many of the newest actions of a server one is looked for: what a
+#: server has been through does not make each look at it slower.
+_RECENT = 50
 _UNKNOWN = 'The memory could not be added.'
 
 
@@ -54,20 +58,26 @@ def pack(exc: errors.MemoryHotplugError) -> str:
     return '[%s] %s' % (exc.code, exc)
 
 
-def last_resize(context, instance) -> dict | None:
+def last_resize(
+    context: ty.Any, instance: ty.Any,
+) -> dict[str, ty.Any] | None:
     """Describe the last resize of a server's memory.
 
     :param context: the request context
     :param instance: a ``nova.objects.Instance``
     :returns: ``request_id``, ``status`` (running, done, failed, or
         interrupted by a crash) and ``message`` (why it failed, or None);
-        None if there was none
+        None if there was none among the newest actions
     """
     action = _newest(context, instance, (RESIZE_MEMORY,))
-    return action and _describe(context, instance, action)
+    if action is None:
+        return None
+    return _describe(context, instance, action)
 
 
-def lost_request(context, instance, timeout: int) -> str | None:
+def lost_request(
+    context: ty.Any, instance: ty.Any, timeout: int,
+) -> str | None:
     """Find the request that a server waits for in vain.
 
     A host records an event as soon as it has a request. Nova's own resize
@@ -91,7 +101,9 @@ def lost_request(context, instance, timeout: int) -> str | None:
     return action.request_id
 
 
-def is_lost(action, events, timeout: int) -> bool:
+def is_lost(
+    action: ty.Any, events: Sequence[ty.Any], timeout: int,
+) -> bool:
     """Tell whether a request has got lost on the way to its host.
 
     :param action: the ``nova.objects.InstanceAction`` for which a server is
@@ -103,7 +115,9 @@ def is_lost(action, events, timeout: int) -> bool:
             timeutils.is_older_than(action.start_time, timeout))
 
 
-def give_up(instance, request_id: str, host: str, timeout: int) -> None:
+def give_up(
+    instance: ty.Any, request_id: str, host: str, timeout: int,
+) -> None:
     """Record that a request has got lost, as its end.
 
     :param instance: a ``nova.objects.Instance``
@@ -136,7 +150,7 @@ def is_resize_of_memory(context: ty.Any, instance: ty.Any) -> bool:
     return bool(action and action.action == RESIZE_MEMORY)
 
 
-def is_over(context, instance) -> bool:
+def is_over(context: ty.Any, instance: ty.Any) -> bool:
     """Tell whether the request at hand has an end on record already.
 
     :param context: the context of a request to resize a server's memory
@@ -148,20 +162,24 @@ def is_over(context, instance) -> bool:
         event.result for event in _events(context, action))
 
 
-def _newest(context, instance, names):
+def _newest(
+    context: ty.Any, instance: ty.Any, names: Sequence[str],
+) -> ty.Any:
     """Find the newest action of a server with one of these names."""
     actions = objects.InstanceActionList.get_by_instance_uuid(
-        context, instance.uuid)
+        context, instance.uuid, limit=_RECENT)
     return next((one for one in actions if one.action in names), None)
 
 
-def _events(context, action):
+def _events(context: ty.Any, action: ty.Any) -> list[ty.Any]:
     """List the events of an action that are about memory, newest first."""
     return [event for event in objects.InstanceActionEventList.get_by_action(
         context, action.id) if event.event == EVENT]
 
 
-def _describe(context, instance, action):
+def _describe(
+    context: ty.Any, instance: ty.Any, action: ty.Any,
+) -> dict[str, ty.Any]:
     events = _events(context, action)
     # One that has a result, if any.
     event = next((one for one in events if one.result), None)
@@ -177,7 +195,7 @@ def _describe(context, instance, action):
             'message': message}
 
 
-def _message(context, details):
+def _message(context: ty.Any, details: str | None) -> str | None:
     """Say why a resize failed, to whoever asks."""
     match = _PACKED.fullmatch(details or '')
     if match is None:

@@ -212,25 +212,6 @@ class Placement:
         if free_mb < asked_mb:
             raise errors.HostFull(asked_mb=asked_mb, free_mb=free_mb)
 
-    def missing(
-        self, context: ty.Any, instance: ty.Any, total_mb: int, flavor: ty.Any
-        = None,
-    ) -> tuple[str, int]:
-        """Say what a server needs more for a total.
-
-        :param context: the request context, of the server's cell
-        :param instance: a ``nova.objects.Instance``
-        :param total_mb: RAM it is to have, in MiB
-        :param flavor: the flavor that counts, if not the instance's own
-        :returns: the UUID of the provider, and RAM in MiB; negative where it
-            has more than it needs
-        :raises AccountingFailed: if placement does not say
-        """
-        provider, allocated_mb = self.allocated(context, instance)
-        expected_mb = accounting.allocation_mb(
-            total_mb, (flavor or instance.flavor).extra_specs)
-        return provider, expected_mb - allocated_mb
-
     def allocated_on(self, context: ty.Any, provider: str) -> dict[str, int]:
         """Say what everybody has allocated on a host. This is one request.
 
@@ -267,27 +248,3 @@ class Placement:
                 memory['allocation_ratio'], usages[orc.MEMORY_MB])
         except FAILURES as exc:
             raise errors.AccountingFailed(reason=exc)
-
-    def check_room(
-        self, context: ty.Any, instance: ty.Any, total_mb: int, flavor: ty.Any
-        = None,
-    ) -> None:
-        """Check whether a server's host has room for a total.
-
-        Another may take it before this server does, so the claim on the host
-        is what counts.
-
-        :param context: the request context, of the server's cell
-        :param instance: a ``nova.objects.Instance``
-        :param total_mb: RAM it is to have, in MiB
-        :param flavor: the flavor that counts, if not the instance's own
-        :raises HostFull: if there is not that much
-        :raises AccountingFailed: if placement does not say
-        """
-        provider, missing_mb = self.missing(
-            context, instance, total_mb, flavor)
-        if missing_mb <= 0:
-            return
-        free_mb = self.free_mb(provider)
-        if free_mb < missing_mb:
-            raise errors.HostFull(asked_mb=missing_mb, free_mb=free_mb)

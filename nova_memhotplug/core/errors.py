@@ -39,6 +39,14 @@ class MemoryHotplugError(Exception):
         self.facts: Mapping[str, ty.Any] = kwargs
         super().__init__(self.msg_fmt % kwargs)
 
+    def sentence(self, is_admin: bool) -> str:
+        """Say it to a user.
+
+        :param is_admin: whether the user runs the cloud
+        :returns: the sentence that concerns this user
+        """
+        return str(self) if is_admin else self.tenant_msg or str(self)
+
     def __getattr__(self, name: str) -> ty.Any:
         try:
             return self.__dict__['facts'][name]
@@ -146,7 +154,7 @@ class Unaligned(Refused):
     code = 'unaligned'
     msg_fmt = ('%(wanted_mb)d MiB is not possible: memory is added in steps '
                'of %(step_mb)d MiB to the %(present_mb)d MiB this server has. '
-               'The nearest sizes are %(below_mb)d and %(above_mb)d MiB.')
+               '%(nearest)s')
 
 
 class AboveCeiling(Refused):
@@ -155,6 +163,15 @@ class AboveCeiling(Refused):
     code = 'above_ceiling'
     msg_fmt = ('%(wanted_mb)d MiB is above the ceiling of %(max_mb)d MiB this '
                'server booted with.')
+
+
+class NoStepLeft(Refused):
+    """Less than one step is left below the ceiling the guest booted with."""
+
+    code = 'no_step_left'
+    msg_fmt = ('This server has %(present_mb)d MiB; %(step_mb)d MiB more, the '
+               'least that can be added, are above the ceiling of %(max_mb)d '
+               'MiB it booted with.')
 
 
 class NoFreeSlot(Refused):
@@ -198,6 +215,24 @@ class GuestOff(Refused):
     msg_fmt = 'The guest of this server is switched off.'
 
 
+class GuestMissing(Refused):
+    """The server is active for Nova, but its host has no guest of it."""
+
+    code = 'guest_missing'
+    msg_fmt = ('The host of this server has no guest of it. Hard reboot the '
+               'server to have it made anew.')
+
+
+class GuestUnreadable(Refused):
+    """The host answers, but cannot say what the guest has."""
+
+    code = 'guest_unreadable'
+    msg_fmt = ('The host of this server cannot say what its guest has: '
+               '%(reason)s')
+    tenant_msg = ('The host of this server cannot say right now what its '
+                  'guest has.')
+
+
 class UnknownModel(Refused):
     """The flavor names a memory model that this host has not installed."""
 
@@ -212,6 +247,14 @@ class NotActive(Refused):
     code = 'not_active'
     msg_fmt = ("Memory is added to a running server; this one is "
                "'%(vm_state)s'.")
+
+
+class NeverStarted(Refused):
+    """The server is active for Nova, but has never run on a host."""
+
+    code = 'never_started'
+    msg_fmt = ('This server has never been started, so there is nothing to '
+               'add memory to.')
 
 
 class Busy(Refused):
@@ -240,15 +283,16 @@ class HostDown(Refused):
     """Nobody answers on the server's host."""
 
     code = 'host_down'
-    msg_fmt = 'The compute service of the host of this server is down.'
+    msg_fmt = ('The compute service of the host of this server is down or '
+               'does not answer.')
 
 
 class HostUnaware(Refused):
-    """The server's host runs without this extension."""
+    """The server's host runs without this extension, or an older one."""
 
     code = 'host_unaware'
     msg_fmt = ('The host of this server does not have the memory hot-plug '
-               'extension.')
+               'extension, or an older version of it than this API needs.')
 
 
 class HypervisorRefused(MemoryHotplugError):
@@ -292,6 +336,16 @@ class HostFull(MemoryHotplugError):
     code = 'host_full'
     msg_fmt = ('The host of this server has %(free_mb)d MiB of memory free; '
                '%(asked_mb)d MiB more were asked for.')
+    tenant_msg = 'The host of this server has not enough memory free.'
+
+
+class HostTooSmall(MemoryHotplugError):
+    """The server's host takes no server that is so large."""
+
+    code = 'host_too_small'
+    msg_fmt = ('The host of this server takes no server of more than '
+               '%(max_mb)d MiB; %(wanted_mb)d MiB were asked for.')
+    tenant_msg = 'The host of this server takes no server that is so large.'
 
 
 class HostNodeFull(MemoryHotplugError):
@@ -348,6 +402,28 @@ class NotSettled(MemoryHotplugError):
                'right now, so it is not moved: %(reason)s')
     tenant_msg = ('The memory of this server cannot be accounted for right '
                   'now, so it is not moved.')
+
+
+class FlavorNotFound(Refused):
+    """A new flavor does not exist, or not for this user."""
+
+    code = 'flavor_not_found'
+    msg_fmt = 'Flavor %(flavor_id)s could not be found.'
+
+
+class FlavorInelastic(Refused):
+    """A new flavor has no ceiling."""
+
+    code = 'flavor_inelastic'
+    msg_fmt = ("Flavor '%(name)s' has no extra spec memhotplug:max_memory_mb, "
+               'so a running server cannot change to it.')
+
+
+class FlavorInvalid(Refused):
+    """The extra specs of a new flavor keep servers from booting."""
+
+    code = 'flavor_invalid'
+    msg_fmt = "No server can boot from flavor '%(name)s'. %(reason)s"
 
 
 class FlavorDiffers(Refused):

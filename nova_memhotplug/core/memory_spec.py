@@ -15,6 +15,7 @@
 from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
+import re
 
 from nova_memhotplug.core import errors
 
@@ -30,6 +31,12 @@ DEFAULT_MODEL = 'dimm'
 #: ACPI_MAX_RAM_SLOTS); design.md keeps one back.
 MIN_SLOTS = 1
 MAX_SLOTS = 255
+#: Nova keeps the RAM of a server as a signed integer of 32 bits
+#: (nova/db/main/models.py, Instance.memory_mb).
+MAX_TOTAL_MB = 2 ** 31 - 1
+
+#: int() takes signs, '_' and the digits of every script, too.
+_INTEGER = re.compile(r'\s*[0-9]+\s*')
 
 _TRUE = frozenset(('1', 't', 'true', 'on', 'y', 'yes'))
 _FALSE = frozenset(('0', 'f', 'false', 'off', 'n', 'no'))
@@ -68,7 +75,8 @@ def from_extra_specs(
     if MAX_MEMORY_MB not in extra_specs:
         return None
     return MemorySpec(
-        max_memory_mb=_integer(extra_specs, MAX_MEMORY_MB, 0, 1, None),
+        max_memory_mb=_integer(
+            extra_specs, MAX_MEMORY_MB, 0, 1, MAX_TOTAL_MB),
         slots=_integer(
             extra_specs, SLOTS, default_slots, MIN_SLOTS, MAX_SLOTS),
         zero_node=_boolean(extra_specs, ZERO_NODE, True),
@@ -110,18 +118,15 @@ def is_true(value: object) -> bool:
 
 def _integer(
     extra_specs: Mapping[str, str], key: str, default: int,
-    minimum: int, maximum: int | None,
+    minimum: int, maximum: int,
 ) -> int:
     value = str(extra_specs.get(key, default))
-    bounds = ('at least %d' % minimum if maximum is None
-              else 'from %d to %d' % (minimum, maximum))
-    # Nova's validator takes what int() takes; int() also takes '1_0'.
-    number = int(value) if value.strip().isdecimal() else None
-    if (number is None or number < minimum or
-            (maximum is not None and number > maximum)):
-        raise errors.InvalidSpec(
-            key=key, value=value, rule='it must be a whole number, ' + bounds)
-    return number
+    if (_INTEGER.fullmatch(value) and
+            minimum <= int(value) <= maximum):
+        return int(value)
+    raise errors.InvalidSpec(
+        key=key, value=value, rule='it must be a whole number from %d to %d'
+        % (minimum, maximum))
 
 
 def _boolean(

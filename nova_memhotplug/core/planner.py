@@ -21,6 +21,7 @@ from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import observations
 from nova_memhotplug.core import units
 
 
@@ -75,10 +76,69 @@ class Plan:
     changes: tuple[Change, ...]
     own_cells_mb: tuple[int, ...]
 
-    @property
-    def delta_mb(self) -> int:
-        """RAM to add, in MiB."""
-        return self.wanted_mb - self.present_mb
+
+@dataclasses.dataclass(frozen=True)
+class Outlook:
+    """The way to a wanted total, or every reason against it.
+
+    :param wanted_mb: RAM the server is to have, in MiB
+    :param changes: what would be done; empty where something is against it
+    :param against: every reason against it, the most basic one first
+    """
+
+    wanted_mb: int
+    changes: tuple[Change, ...] = ()
+    against: tuple[errors.MemoryHotplugError, ...] = ()
+
+
+def outlook(
+    seen: observations.Observation,
+    spec: memory_spec.MemorySpec | None,
+    wanted_mb: int,
+    grow: Grow,
+) -> Outlook:
+    """Look for the way to a wanted total.
+
+    :param seen: what is known of the server
+    :param spec: what its flavor says; None without a ceiling
+    :param wanted_mb: RAM it is to have, in MiB
+    :param grow: the memory model's way of adding memory
+    :returns: the way, or every reason against it
+    """
+    against: list[errors.MemoryHotplugError] = list(refusals(
+        seen.guest, spec, wanted_mb, seen.step_mb))
+    if seen.excluded and wanted_mb != seen.guest.present_mb:
+        against.insert(0, seen.excluded)
+    if against:
+        return Outlook(wanted_mb, against=tuple(against))
+    try:
+        return Outlook(wanted_mb, changes=plan(
+            seen.guest, spec, wanted_mb, seen.step_mb, grow).changes)
+    except errors.Refused as refusal:
+        return Outlook(wanted_mb, against=(refusal,))
+
+
+def next_step(
+    seen: observations.Observation,
+    spec: memory_spec.MemorySpec | None,
+    grow: Grow,
+) -> Outlook:
+    """Look for the way to the next larger total.
+
+    :param seen: what is known of the server
+    :param spec: what its flavor says; None without a ceiling
+    :param grow: the memory model's way of adding memory
+    :returns: the way, or every reason against it; none of them names a total
+        that nobody has asked for
+    """
+    present_mb = seen.guest.present_mb
+    step_mb = total_step_mb(seen.guest, seen.step_mb)
+    found = outlook(seen, spec, present_mb + (step_mb or 1), grow)
+    return dataclasses.replace(found, against=tuple(
+        errors.NoStepLeft(present_mb=present_mb, step_mb=step_mb,
+                          max_mb=refusal.max_mb)
+        if isinstance(refusal, errors.AboveCeiling) else refusal
+        for refusal in found.against))
 
 
 def plan(
@@ -194,10 +254,22 @@ def _alignment(
     delta_mb = wanted_mb - guest.present_mb
     if units.is_multiple(delta_mb, total_mb):
         return
-    below_mb = guest.present_mb + units.round_down(delta_mb, total_mb)
     yield errors.Unaligned(
         wanted_mb=wanted_mb, step_mb=total_mb, present_mb=guest.present_mb,
-        below_mb=below_mb, above_mb=below_mb + total_mb)
+        nearest=_nearest(guest, wanted_mb, total_mb))
+
+
+def _nearest(
+    guest: domain.GuestMemory, wanted_mb: int, total_mb: int,
+) -> str:
+    """Name the sizes nearest to an unaligned one, none above the ceiling."""
+    max_mb = guest.max_mb or wanted_mb + total_mb
+    below_mb = guest.present_mb + units.round_down(
+        min(wanted_mb, max_mb) - guest.present_mb, total_mb)
+    above_mb = below_mb + total_mb
+    if above_mb > max_mb:
+        return 'The nearest size is %d MiB.' % below_mb
+    return 'The nearest sizes are %d and %d MiB.' % (below_mb, above_mb)
 
 
 def misaligned_devices(

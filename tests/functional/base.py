@@ -145,6 +145,13 @@ class MemoryTestBase(base.ServersTestBase):
         return self.call(
             api or self.api, 'GET', server['id'], 'os-memory' + query)
 
+    def show_guest(self, server, api=None):
+        """GET os-memory, and have the guest asked; return its words."""
+        status, body = self.call(
+            api or self.api, 'GET', server['id'], 'os-memory?guest=true')
+        self.assertEqual(200, status, body)
+        return body['memory']['guest']
+
     def resize(self, server, memory_mb, api=None):
         """POST resizeMemory."""
         return self.call(

@@ -66,6 +66,7 @@ import webob.exc
 
 from nova_memhotplug.api import authorization
 from nova_memhotplug.api import moves
+from nova_memhotplug.api import planning
 from nova_memhotplug.api import router
 from nova_memhotplug.common import nodes as compute_numa
 from nova_memhotplug.common import options
@@ -149,9 +150,11 @@ CALLABLES = (
      'self usage nodename sign'),
     ('nova.compute.resource_tracker.ResourceTracker._update',
      'self context compute_node'),
-    ('nova.compute.api.check_instance_lock', 'function'),
     ('nova.compute.api.check_instance_host', 'check_is_up'),
-    ('nova.compute.api.check_instance_state', 'vm_state task_state'),
+    ('nova.compute.instance_list.get_instance_objects_sorted',
+     'ctx filters limit marker expected_attrs sort_keys sort_dirs'),
+    ('nova.api.validation.extra_specs.base.ExtraSpecValidator.validate',
+     'self name value'),
     ('nova.scheduler.client.report.SchedulerReportClient.'
      'get_allocs_for_consumer', 'self context consumer'),
     ('nova.scheduler.client.report.SchedulerReportClient.'
@@ -662,20 +665,16 @@ class TestCompute(test.NoDBTestCase):
 
 
 class TestGuards(test.NoDBTestCase):
-    """The decorators of nova.compute.api on an object of ours."""
+    """What Nova's own guards refuse, our list of refusals refuses."""
 
     class API:
         def __init__(self):
             self.servicegroup_api = test.mock.Mock()
 
         @compute_api.check_instance_lock
-        @compute_api.check_instance_host()
+        @compute_api.check_instance_host(check_is_up=True)
         @compute_api.check_instance_state(vm_state=[vm_states.ACTIVE])
         def grow(self, context, instance):
-            return 'done'
-
-        @compute_api.check_instance_host(check_is_up=True)
-        def ask(self, context, instance):
             return 'done'
 
     def setUp(self):
@@ -684,38 +683,48 @@ class TestGuards(test.NoDBTestCase):
         self.user = nova_context.RequestContext('user', 'project')
         self.one = test.mock.Mock(
             uuid=uuids.one, locked=False, host='host', task_state=None,
-            vm_state=vm_states.ACTIVE, launched_at='then')
+            vm_state=vm_states.ACTIVE, launched_at='then',
+            services=[test.mock.Mock(binary='nova-compute')])
+
+    def codes(self, context):
+        return [refusal.code for refusal in planning.Inquiry(
+            context, self.one, None, self.api.servicegroup_api).standing()]
+
+    def assert_allowed(self, context):
+        self.assertEqual('done', self.api.grow(context, self.one))
+        self.assertEqual([], self.codes(context))
+
+    def assert_refused(self, error, code):
+        self.assertRaises(error, self.api.grow, self.user, self.one)
+        self.assertEqual([code], self.codes(self.user))
 
     def test_allowed(self):
-        self.assertEqual('done', self.api.grow(self.user, self.one))
+        self.assert_allowed(self.user)
 
     def test_locked(self):
         self.one.locked = True
-        self.assertRaises(exception.InstanceIsLocked,
-                          self.api.grow, self.user, self.one)
-        self.assertEqual('done', self.api.grow(
-            nova_context.get_admin_context(), self.one))
+        self.assert_refused(exception.InstanceIsLocked, 'locked')
+        self.assert_allowed(nova_context.get_admin_context())
 
     def test_busy(self):
         self.one.task_state = task_states.RESIZE_PREP
-        self.assertRaises(exception.InstanceInvalidState,
-                          self.api.grow, self.user, self.one)
+        self.assert_refused(exception.InstanceInvalidState, 'busy')
 
     def test_not_active(self):
         self.one.vm_state = vm_states.PAUSED
-        self.assertRaises(exception.InstanceInvalidState,
-                          self.api.grow, self.user, self.one)
+        self.assert_refused(exception.InstanceInvalidState, 'not_active')
+
+    def test_never_launched(self):
+        self.one.launched_at = None
+        self.assert_refused(exception.InstanceInvalidState, 'never_started')
 
     def test_without_host(self):
         self.one.host = None
-        self.assertRaises(exception.InstanceNotReady,
-                          self.api.grow, self.user, self.one)
+        self.assert_refused(exception.InstanceNotReady, 'never_started')
 
     def test_host_down(self):
         self.api.servicegroup_api.service_is_up.return_value = False
-        self.one.services = [test.mock.Mock(binary='nova-compute')]
-        self.assertRaises(exception.ServiceUnavailable,
-                          self.api.ask, self.user, self.one)
+        self.assert_refused(exception.ServiceUnavailable, 'host_down')
 
 
 class TestNuma(test.NoDBTestCase):

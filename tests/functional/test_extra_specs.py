@@ -28,6 +28,15 @@ WRONG = (
     ('memhotplug:max_memory_mb', '-1'),
     ('memhotplug:max_memory_mb', '1.5'),
     ('memhotplug:max_memory_mb', '4 GiB'),
+    # What int() takes and a boot does not.
+    ('memhotplug:max_memory_mb', '+4096'),
+    ('memhotplug:max_memory_mb', '4_096'),
+    ('memhotplug:max_memory_mb', '\u0664'),
+    ('memhotplug:max_memory_mb', str(2 ** 31)),
+    ('memhotplug:max_memory_mb', str(2 ** 63)),
+    ('memhotplug:max_memory_mb', '9' * 255),
+    ('memhotplug:slots', '+8'),
+    ('memhotplug:slots', '8_0'),
     ('memhotplug:foo', '1'),
     ('memhotplug:max_memory', '4096'),
 )
@@ -62,6 +71,8 @@ class TestExtraSpecs(base.MemoryTestBase):
         self.assertEqual(200, response.status_code, response.text)
         for key, value in (('memhotplug:slots', '1'),
                            ('memhotplug:zero_node', 'True'),
+                           ('memhotplug:max_memory_mb', ' 4096 '),
+                           ('memhotplug:max_memory_mb', '2147483647'),
                            ('memhotplug:max_memory_mb', '1')):
             response = self._post(flavor_id, {key: value})
             self.assertEqual(200, response.status_code, response.text)

@@ -167,7 +167,7 @@ class TestServersFromBefore(OptingInTestBase):
         self.assert_books(server, base.BOOT_MB)
         self.assertEqual(plain, self.timeless_xml(server))
         self.assert_cannot_grow(server, 'host', 'not_elastic')
-        self.assert_plan(server, 'host', 'not_elastic')
+        self.assert_plan(server, 'flavor', 'not_elastic')
 
     def test_elastic_flavor(self):
         """The copy of the flavor has the keys, the guest has no room."""
@@ -239,9 +239,8 @@ class TestKeysThatCameLater(OptingInTestBase):
         status, body = self.call(
             self.api, 'POST', self.server['id'], 'action',
             {'resizeMemory': {'flavorRef': self.flavor}})
-        self.assertEqual(400, status, body)
-        self.assertIn('trait:CUSTOM_MEMORY_HOTPLUG',
-                      body['badRequest']['message'])
+        self.assertEqual(409, status, body)
+        self.assertEqual('not_elastic', body['conflictingRequest']['reason'])
         self.assertEqual(before, self.state(self.server))
 
     def test_cold_resize_there_and_back(self):

@@ -12,37 +12,45 @@
 """Plans: where they come from, and that the action agrees with them."""
 
 import os
+import threading
 from unittest import mock
 
 import ddt
-import fixtures
+import fixtures as os_fixtures
 from nova.compute import task_states
 from nova import exception
 from nova import objects
+from nova.scheduler.client import report
 from nova.virt.libvirt import utils
+import oslo_messaging as messaging
+from oslo_messaging import transport
 from oslo_utils.fixture import uuidsentinel as uuids
+from sqlalchemy import engine
+from sqlalchemy import event
 
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import look
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
 from nova_memhotplug.policies import server_memory as policies
 from tests.functional import base
+from tests.functional import fixtures
 
 
 class PlanTestBase(base.MemoryTestBase):
 
     def setUp(self):
         super().setUp()
-        ask = rpcapi.MemHotplugAPI.get_memory
+        ask = rpcapi.MemHotplugAPI.observe_memory
         self.asked = []
 
-        def get_memory(this, context, instance, memory_mb=None):
-            self.asked.append(memory_mb)
-            return ask(this, context, instance, memory_mb)
+        def observe_memory(this, context, instance, ask_guest=False):
+            self.asked.append(ask_guest)
+            return ask(this, context, instance, ask_guest)
 
         self.stub_out(
-            'nova_memhotplug.common.rpcapi.MemHotplugAPI.get_memory',
-            get_memory)
+            'nova_memhotplug.common.rpcapi.MemHotplugAPI.observe_memory',
+            observe_memory)
 
     def put_note(self, server, text):
         """Have somebody else write into the server's record."""
@@ -58,7 +66,7 @@ class PlanTestBase(base.MemoryTestBase):
         del self.asked[:]
         memory, plan, codes = self.plan(server, memory_mb, api)
         self.assertEqual(source, memory['source'])
-        self.assertEqual([memory_mb] if source == 'host' else [], self.asked)
+        self.assertEqual([True] if source == 'host' else [], self.asked)
         return memory, plan, codes
 
     def assert_note_is_true(self, server, memory_mb):
@@ -76,7 +84,8 @@ class PlanTestBase(base.MemoryTestBase):
             dev['alias'] = dev['address'] = None
         self.assertEqual(from_host, from_note)
 
-    def refused(self, server, status, memory_mb, api=None, inner=None):
+    def refused(self, server, status, memory_mb, api=None, inner=None,
+                code=None):
         """Have the action refuse, with nothing changed; return why."""
         before = self.state(server)
         got, body = self.call(
@@ -84,7 +93,11 @@ class PlanTestBase(base.MemoryTestBase):
             {'resizeMemory': inner or {'memory_mb': memory_mb}})
         self.assertEqual(status, got, body)
         self.assertEqual(before, self.state(server))
-        return list(body.values())[0]['message']
+        (fault,) = body.values()
+        self.assertEqual(status, fault['code'])
+        if code is not None:
+            self.assertEqual(code, fault['reason'])
+        return fault['message']
 
 
 class TestSource(PlanTestBase):
@@ -123,9 +136,9 @@ class TestSource(PlanTestBase):
     def test_show_asks_the_host(self):
         server = self.boot_elastic()
         memory = self.show(server)[1]['memory']
-        self.assertEqual([None], self.asked)
+        self.assertEqual([False], self.asked)
         self.assertEqual('host', memory['source'])
-        self.assertFalse(memory['guest']['agent'])
+        self.assertIsNone(memory['guest']['agent'])
 
     def test_server_that_does_not_run(self):
         server = self.boot_elastic()
@@ -141,7 +154,7 @@ class TestSource(PlanTestBase):
         self.assertIsNone(self.note(server))
         elastic = self.boot_elastic()
         self.put_note(server, self.note(elastic))
-        memory, plan, codes = self.plan_from('host', server, 1024)
+        memory, plan, codes = self.plan_from('flavor', server, 1024)
         self.assertEqual(['not_elastic'], codes)
 
     def test_host_without_notes(self):
@@ -167,7 +180,7 @@ class TestSource(PlanTestBase):
         server = self.boot_elastic()
         good = self.note(server)
         for text in ('', 'x', '{}', '[]', good[:-1], '"' * 255,
-                     good.replace('"v":2', '"v":1'),
+                     good.replace('"v":3', '"v":2'),
                      good.replace('"dev":[]', '"dev":[[0,9,512,1]]')):
             self.assertNotEqual(good, text)
             self.put_note(server, text)
@@ -190,14 +203,106 @@ class TestSource(PlanTestBase):
         self.assert_note_is_true(server, 3840)
 
     def test_false_note(self):
-        """Nobody but the plan reads it, so that it harms nothing (T2)."""
+        """It can keep a request from the host, until it is made anew."""
         server = self.boot_elastic()
         self.put_note(server, self.note(server).replace(
             '"max":4096', '"max":1024'))
         memory, plan, codes = self.plan_from('note', server, 2048)
         self.assertEqual(['above_ceiling'], codes)
+        self.refused(server, 400, 2048, code='above_ceiling')
+        self.grow(server, 1024)
         self.grow(server, 2048)
         self.assert_books(server, 2048)
+
+    def test_note_that_promises_more(self):
+        """The host plans again from the live domain (T2)."""
+        server = self.boot_elastic()
+        self.put_note(server, self.note(server).replace(
+            '"max":4096', '"max":8192'))
+        self.assertEqual([], self.plan_from('note', server, 8192)[2])
+        self.grow(server, 8192)
+        last = self.show(server)[1]['memory']['last_resize']
+        self.assertEqual('failed', last['status'])
+        self.assertIn('above the ceiling of 4096 MiB', last['message'])
+        self.assert_books(server, 512)
+
+    def test_agent_that_was_never_heard(self):
+        """It may know of larger blocks than the note: it is asked first."""
+        self.memory_libvirt.domain.agent = staticmethod(
+            fixtures.all_blocks_online)
+        server = self.boot(
+            base.ELASTIC, properties={'hw_qemu_guest_agent': 'yes'})
+        self.put_note(server, self.note(server).replace(
+            '"ga":128', '"ga":0'))
+        self.assertIn('"ga":0', self.note(server))
+        self.assertEqual([], self.plan_from('host', server, 1024)[2])
+        # The agent is not asked for somebody who may only look.
+        del self.asked[:]
+        self.plan(server, 1024, api=self.api_fixture.reader_api)
+        self.assertEqual([False], self.asked)
+        del self.asked[:]
+        self.grow(server, 1024)
+        self.assertEqual([True], self.asked)
+        # It has been heard.
+        self.assert_note_is_true(server, 1280)
+
+    def test_live_plan(self):
+        """Who wants to know what the guest says has the host asked."""
+        server = self.boot_elastic()
+        status, body = self.show(server, '1024&guest=true')
+        self.assertEqual((200, 'host'), (status, body['memory']['source']))
+        self.assertEqual([True], self.asked)
+        self.assertIs(False, body['memory']['guest']['agent'])
+
+    def test_host_with_an_older_version(self):
+        """It is not asked: what it was told would be lost."""
+        server = self.boot_elastic()
+        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            self.ctxt, 'compute1')
+        node.stats = dict(node.stats, memhotplug='1.1')
+        node.save()
+        memory, plan, codes = self.plan_from('flavor', server, 1024)
+        self.assertEqual(['host_unaware'], codes)
+        self.assertIn('older version',
+                      self.refused(server, 409, 1024, code='host_unaware'))
+        self.assertEqual([], self.asked)
+
+    def test_domain_is_gone(self):
+        """The server is there all the same."""
+        server = self.boot_elastic()
+        self.fake_domain(server)._connection._vms.pop(
+            self.fake_domain(server).name())
+        status, body = self.show(server)
+        self.assertEqual((200, 'host'), (status, body['memory']['source']))
+        self.assertEqual(['guest_missing'], [
+            reason['code'] for reason in body['memory']['reasons']])
+        self.assertIs(False, body['memory']['can_grow'])
+        self.put_note(server, None)
+        status, body = self.resize(server, 1024)
+        self.assertEqual((409, 'guest_missing'), (
+            status, body['conflictingRequest']['reason']))
+
+    def test_host_cannot_tell(self):
+        server = self.boot_elastic()
+        with mock.patch(
+                'nova_memhotplug.core.domain.read',
+                side_effect=errors.UnreadableDomain(reason='<secret/>')):
+            for api, has_reason in ((self.api, False),
+                                    (self.admin_api, True)):
+                status, body = self.show(server, api=api)
+                self.assertEqual(503, status, body)
+                fault = body['serviceUnavailable']
+                self.assertEqual('guest_unreadable', fault['reason'])
+                self.assertEqual(has_reason, 'secret' in fault['message'])
+
+    def test_host_does_not_answer(self):
+        server = self.boot_elastic()
+        with mock.patch.object(
+                rpcapi.MemHotplugAPI, 'observe_memory',
+                side_effect=messaging.MessagingTimeout):
+            status, body = self.show(server)
+        self.assertEqual((503, 'host_down'), (
+            status, body['serviceUnavailable']['reason']))
 
 
 class TestNote(PlanTestBase):
@@ -348,7 +453,8 @@ class TestNote(PlanTestBase):
         failed = []
 
         def fail_once(this, *args, **kwargs):
-            if 'memory_mb' in this.obj_what_changed() and not failed:
+            if ('flavor' in this.obj_what_changed() and not failed and
+                    this.flavor.memory_mb == 1024):
                 failed.append(this)
                 raise exception.InternalError(err='not today')
             return save(this, *args, **kwargs)
@@ -486,7 +592,8 @@ class TestReasons(PlanTestBase):
         memory, plan, found = self.plan_from('note', server, memory_mb, api)
         self.assertEqual(list(codes), found)
         self.assertEqual([], plan['devices'])
-        sentence = self.refused(server, status, memory_mb, api)
+        sentence = self.refused(
+            server, status, memory_mb, api, code=codes[0])
         return plan['reasons'], sentence
 
     @ddt.data((4224, 'above_ceiling'), (1000, 'unaligned'),
@@ -505,16 +612,28 @@ class TestReasons(PlanTestBase):
         self.fill_host(free_mb=128)
         self.api.post_server_action(server['id'], {'lock': None})
         self.take_down('compute1')
-        memory, plan, codes = self.plan_from(
-            'note', server, 5000, api=self.api_fixture.reader_api)
+        memory, plan, codes = self.plan_from('note', server, 1152)
         self.assertEqual(
-            ['not_allowed', 'locked', 'host_down', 'above_ceiling',
-             'unaligned', 'over_quota', 'host_full'], codes)
+            ['locked', 'host_down', 'no_free_slot', 'over_quota',
+             'host_full'], codes)
         self.assertEqual([], plan['devices'])
+        self.refused(server, 409, 1152, code='locked')
         self.assertFalse(memory['can_grow'])
         self.assertEqual(
             ['locked', 'host_down', 'no_free_slot'],
             [reason['code'] for reason in memory['reasons']])
+
+    def test_room_is_told_to_nobody_who_cannot_have_it(self):
+        """Neither how full a host is, nor whether it is full."""
+        server = self.boot_elastic()
+        self.fill_host(free_mb=128)
+        for memory_mb, api, *codes in (
+                (99999, self.api, 'above_ceiling', 'unaligned'),
+                (4224, self.api, 'above_ceiling'),
+                (1000, self.api, 'unaligned'),
+                (1024, self.api_fixture.reader_api, 'not_allowed')):
+            self.assertEqual(
+                codes, self.plan_from('note', server, memory_mb, api)[2])
 
     def test_slots(self):
         server = self.boot_elastic(**{'memhotplug:slots': '1'})
@@ -563,7 +682,7 @@ class TestReasons(PlanTestBase):
 
     def test_policy_of_the_operator(self):
         path = os.path.join(
-            self.useFixture(fixtures.TempDir()).path, 'policy.yaml')
+            self.useFixture(os_fixtures.TempDir()).path, 'policy.yaml')
         with open(path, 'w') as policy:
             policy.write('"%s": "rule:context_is_admin"\n' % policies.RESIZE)
         self.flags(policy_file=path, group='oslo_policy')
@@ -614,19 +733,26 @@ class TestReasons(PlanTestBase):
 class TestRoom(PlanTestBase):
     """The host as placement sees it."""
 
-    def _full(self, server, memory_mb, free_mb, asked_mb, api=None):
-        memory, plan, codes = self.plan_from('note', server, memory_mb, api)
-        self.assertEqual(['host_full'], codes)
-        sentence = self.refused(server, 409, memory_mb, api)
-        self.assertEqual(plan['reasons'][0]['message'], sentence)
-        self.assertIn('%d MiB of memory free' % free_mb, sentence)
-        self.assertIn('%d MiB more' % asked_mb, sentence)
+    def _full(self, server, memory_mb, free_mb, asked_mb):
+        sentences = []
+        for api in (self.api, self.admin_api):
+            memory, plan, codes = self.plan_from(
+                'note', server, memory_mb, api)
+            self.assertEqual(['host_full'], codes)
+            sentences.append(self.refused(
+                server, 409, memory_mb, api, code='host_full'))
+            self.assertEqual(plan['reasons'][0]['message'], sentences[-1])
+        # What other servers leave free is the operator's business.
+        self.assertEqual('The host of this server has not enough memory free.',
+                         sentences[0])
+        self.assertIn('%d MiB of memory free' % free_mb, sentences[1])
+        self.assertIn('%d MiB more' % asked_mb, sentences[1])
 
     def test_host_full(self):
         server = self.boot_elastic()
         self.fill_host(free_mb=256)
         self._full(server, 1024, 256, 512)
-        self._full(server, 896, 256, 384, self.admin_api)
+        self._full(server, 896, 256, 384)
         self.assertEqual([], self.events(server))
         self.assertEqual([], self.plan_from('note', server, 768)[2])
         self.grow(server, 768)
@@ -651,10 +777,50 @@ class TestRoom(PlanTestBase):
         self.change_inventory(allocation_ratio=0.00001)
         self._full(server, 1024, 0, 512)
 
-    def change_inventory(self, **changes):
-        """Do what an operator can do to the memory of the host."""
-        url = '/resource_providers/%s/inventories/MEMORY_MB' % (
-            self._get_provider_uuid_by_name('compute1'))
+    def test_largest_server_of_the_host(self):
+        """Nova lets no server have more than the host has, whatever ratio."""
+        server = self.boot_elastic()
+        self.change_inventory(allocation_ratio=16.0, max_unit=1024)
+        self.shrink_host(1024)
+        for api, words in ((self.api, 'takes no server that is so large'),
+                           (self.admin_api, 'of more than 1024 MiB; 1152')):
+            memory, plan, codes = self.plan_from('note', server, 1152, api)
+            self.assertEqual(['host_too_small'], codes)
+            sentence = self.refused(
+                server, 409, 1152, api, code='host_too_small')
+            self.assertEqual(plan['reasons'][0]['message'], sentence)
+            self.assertIn(words, sentence)
+        self.assertEqual([], self.plan_from('note', server, 1024)[2])
+        self.grow(server, 1024)
+        self.assert_books(server, 1024)
+
+    def shrink_host(self, memory_mb):
+        """Let Nova know the host as a smaller one."""
+        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            self.ctxt, 'compute1')
+        node.memory_mb = memory_mb
+        node.save()
+
+    def test_too_much_of_another_class_is_given_away(self):
+        """Placement takes a claim that makes that no worse."""
+        server = self.boot_elastic()
+        self.change_inventory('VCPU', allocation_ratio=0.1)
+        self.assertEqual([], self.plan_from('note', server, 1024)[2])
+        self.grow(server, 1024)
+        self.assert_books(server, 1024)
+
+    def test_allocation_that_is_ahead_of_the_books(self):
+        """What the server has already is not asked for again."""
+        server = self.boot_elastic()
+        self.claim(server, 1024)
+        self.fill_host()
+        self.assertEqual([], self.plan_from('note', server, 1024)[2])
+        self._full(server, 1152, 0, 128)
+
+    def change_inventory(self, name='MEMORY_MB', **changes):
+        """Do what an operator can do to the inventory of the host."""
+        url = '/resource_providers/%s/inventories/%s' % (
+            self._get_provider_uuid_by_name('compute1'), name)
         inventory = self.placement.get(url, version='1.26').body
         answer = self.placement.put(
             url, version='1.26', body=dict(inventory, **changes))
@@ -677,14 +843,14 @@ class TestRoom(PlanTestBase):
         self.fill_host(free_mb=256)
         flavor = self.create_flavor(reserving, memory_mb=2560)
         sentence = self.refused(
-            server, 409, None, inner={'flavorRef': flavor})
+            server, 409, None, self.admin_api, {'flavorRef': flavor})
         self.assertIn('512 MiB more', sentence)
 
     def test_placement_does_not_say(self):
         """A plan cannot promise then; the action is left to the host."""
         server = self.boot_elastic()
         with mock.patch('nova.scheduler.client.report.SchedulerReportClient.'
-                        'get_allocs_for_consumer', side_effect=KeyError('x')):
+                        'get', side_effect=KeyError('x')):
             memory, plan, codes = self.plan_from('note', server, 1024)
             self.assertEqual(['accounting_failed'], codes)
             self.assertEqual(
@@ -717,3 +883,85 @@ class TestRoom(PlanTestBase):
                 'project_id': uuids.project, 'user_id': uuids.user})
         self.assertEqual(204, answer.status, answer.body)
         self._full(server, 1024, 256, 512)
+
+
+class TestCosts(PlanTestBase):
+    """What one request makes others do. Nova's own part is not counted."""
+
+    def setUp(self):
+        super().setUp()
+        self.sent, self.asked_placement, self.written = [], [], []
+        self.server = self.boot_elastic()
+        self.thread = threading.get_ident()
+        self._watch(transport.Transport, '_send', self.sent)
+        for verb in ('get', 'put', 'post', 'delete'):
+            self._watch(report.SchedulerReportClient, verb,
+                        self.asked_placement)
+        event.listen(engine.Engine, 'before_cursor_execute', self._execute)
+        self.addCleanup(event.remove, engine.Engine, 'before_cursor_execute',
+                        self._execute)
+
+    def _watch(self, kind, name, calls):
+        """Record what this thread, which is the API's, calls."""
+        function = getattr(kind, name)
+
+        def watched(this, *args, **kwargs):
+            if threading.get_ident() == self.thread:
+                calls.append((name, args, kwargs))
+            return function(this, *args, **kwargs)
+
+        self.useFixture(os_fixtures.MockPatchObject(kind, name, watched))
+
+    def _execute(self, connection, cursor, statement, *args):
+        if (threading.get_ident() == self.thread and
+                statement.lstrip().upper().startswith(
+                    ('INSERT', 'UPDATE', 'DELETE'))):
+            self.written.append(statement)
+
+    def forget(self):
+        for calls in (self.sent, self.asked_placement, self.written):
+            del calls[:]
+
+    def test_resize(self):
+        """Everything is known before the cast, and nobody is waited for."""
+        self.forget()
+        status, body = self.resize(self.server, 1024)
+        self.assertEqual(202, status, body)
+        ((_send, (_target, _context, message), details),) = self.sent
+        self.assertEqual('resize_memory', message['method'])
+        self.assertFalse(details.get('wait_for_reply'))
+        self.assertEqual(1, len(self.asked_placement), self.asked_placement)
+        self.wait_idle(self.server)
+        self.assert_books(self.server, 1024)
+
+    def test_plan(self):
+        self.forget()
+        self.plan_from('note', self.server, 1024)
+        self.assertEqual([], self.sent)
+        self.assertEqual(1, len(self.asked_placement))
+        self.assertEqual([], self.written)
+
+    def test_show(self):
+        self.grow(self.server, 1024)
+        # The next move would claim another total; who looks changes nothing.
+        self.assertEqual(512, self.request_spec_mb(self.server))
+        self.forget()
+        self.assertEqual(200, self.show(self.server)[0])
+        ((_send, (_target, _context, message), _),) = self.sent
+        self.assertEqual('observe_memory', message['method'])
+        self.assertEqual([], self.asked_placement)
+        self.assertEqual([], self.written)
+        self.show_guest(self.server)
+        self.plan(self.server, 1152)
+        self.assertEqual([], self.written)
+        self.assertEqual(512, self.request_spec_mb(self.server))
+
+    def test_refusal(self):
+        """What the state of a server tells is told before anything else."""
+        self.api.post_server_action(self.server['id'], {'lock': None})
+        self.forget()
+        status, body = self.resize(self.server, 1024)
+        self.assertEqual((409, 'locked'), (
+            status, body['conflictingRequest']['reason']))
+        self.assertEqual(
+            ([], [], []), (self.sent, self.asked_placement, self.written))

@@ -13,10 +13,14 @@
 
 """The quota of a project, with both of Nova's drivers for it."""
 
+from unittest import mock
+
 import fixtures
 from nova.limit import utils as limit_utils
 from nova.tests import fixtures as nova_fixtures
+import oslo_messaging as messaging
 
+from nova_memhotplug.common import rpcapi
 from tests.functional import base
 
 RESERVED = dict(base.ELASTIC, **{'resources:MEMORY_MB': '4096'})
@@ -42,7 +46,9 @@ class QuotaMixin:
         before = self.state(server)
         status, body = self.resize(server, wanted_mb)
         self.assertEqual(403, status, body)
-        self.assertEqual(sentence, body['forbidden']['message'])
+        self.assertEqual(
+            {'code': 403, 'message': sentence, 'reason': 'over_quota'},
+            body['forbidden'])
         status, body = self.show(server, wanted_mb)
         self.assertEqual(200, status, body)
         plan = body['memory']['plan']
@@ -90,6 +96,66 @@ class QuotaMixin:
         self.assertEqual(403, status, body)
         self.assertEqual(before, self.state(server))
 
+    def lose_casts(self):
+        """Accept requests that do not reach their host."""
+        self.useFixture(fixtures.MockPatchObject(
+            rpcapi.MemHotplugAPI, 'resize_memory'))
+
+    def test_accepted_requests_count(self):
+        """Two servers cannot pass one after the other, however slow the
+        first one's host is.
+        """
+        server, other = self.boot_elastic(), self.boot_elastic()
+        self.set_limit(2048)
+        self.lose_casts()
+        self.assertEqual(202, self.resize(server, 1536)[0])
+        self.assert_over_quota(other, 1536, 2048, 2048, 1024)
+        self.assert_over_quota(other, 640, 2048, 2048, 128)
+
+    def test_claimed_requests_count_once(self):
+        """The host has claimed what it was asked for, and is not done."""
+        server, other = self.boot_elastic(), self.boot_elastic()
+        self.set_limit(1664)
+        waiting, go_on = self.hold_attach()
+        self.assertEqual(202, self.resize(server, 1024)[0])
+        self.assertTrue(waiting.wait(30))
+        self.assert_over_quota(other, 768, 1664, 1536, 256)
+        plan = self.show(other, 640)[1]['memory']['plan']
+        self.assertEqual((True, []), (plan['possible'], plan['reasons']))
+        go_on.set()
+        self.wait_idle(server)
+        self.assertEqual(1536, self.used_mb())
+
+    def test_requests_at_the_same_moment(self):
+        """Both have been checked before one of them counts."""
+        server, other = self.boot_elastic(), self.boot_elastic()
+        self.set_limit(2048)
+        self.lose_casts()
+        before = self.state(server)
+        answers = []
+        self.before_start(
+            lambda: answers.append(self.resize(other, 1536)))
+        status, body = self.resize(server, 1536)
+        self.assertEqual(202, answers[0][0])
+        self.assertEqual(403, status, body)
+        self.assertEqual(
+            'Quota exceeded for ram: 1024 MiB more were asked for, but 2048 '
+            'of 2048 MiB are in use already.', body['forbidden']['message'])
+        self.assertEqual(before, self.state(server))
+
+    def test_request_that_cannot_be_sent(self):
+        """What was reserved is given back."""
+        server = self.boot_elastic()
+        before = self.state(server)
+        with mock.patch.object(rpcapi.MemHotplugAPI, 'resize_memory',
+                               side_effect=messaging.MessageDeliveryFailure):
+            self.assertEqual(500, self.resize(server, 1024)[0])
+        after = self.state(server)
+        self.assertEqual(before['actions'] + 1, after['actions'])
+        self.assertEqual(before, after | {'actions': before['actions']})
+        self.assertEqual(512, self.used_mb())
+        self.assert_grows(server, 1024)
+
     def test_no_limit(self):
         server = self.boot_elastic()
         self.set_limit(-1)
@@ -131,6 +197,15 @@ class TestLegacyQuota(QuotaMixin, base.MemoryTestBase):
         self.assert_grows(server, 768)
         self.assertEqual(768, self.used_mb())
 
+    def test_no_second_look(self):
+        """[quota] recheck_quota is the operator's choice, as for Nova."""
+        self.flags(recheck_quota=False, group='quota')
+        server, other = self.boot_elastic(), self.boot_elastic()
+        self.set_limit(2048)
+        self.lose_casts()
+        self.before_start(lambda: self.resize(other, 1536))
+        self.assertEqual(202, self.resize(server, 1536)[0])
+
     def test_reserved_and_usage_from_placement(self):
         """What is reserved counts, and needs nothing more."""
         self.flags(count_usage_from_placement=True, group='quota')
@@ -139,6 +214,18 @@ class TestLegacyQuota(QuotaMixin, base.MemoryTestBase):
         self.assert_grows(server, 1024)
         self.assertEqual(4608, self.used_mb())
         self.assert_over_quota(other, 640, 4608, 4608, 128)
+
+
+class TestLegacyQuotaOfAllocations(QuotaMixin, base.MemoryTestBase):
+    """The legacy driver, which asks placement what is used."""
+
+    def setUp(self):
+        super().setUp()
+        self.flags(count_usage_from_placement=True, group='quota')
+
+    def set_limit(self, ram_mb):
+        self.admin_api.update_quota(
+            {'ram': ram_mb, 'force': True}, self.api.project_id)
 
 
 class TestUnifiedLimits(QuotaMixin, base.MemoryTestBase):

@@ -12,7 +12,10 @@
 
 """The memory of a server over the real API, on a real placement."""
 
+import copy
+
 import ddt
+from nova import context as nova_context
 from nova import objects
 from oslo_utils.fixture import uuidsentinel as uuids
 
@@ -59,7 +62,7 @@ class TestShow(base.MemoryTestBase):
             'max_mb': 4096, 'step_mb': 128,
             'slots': {'total': 8, 'used': 0, 'free': 8},
             'devices': [], 'zero_node': 1, 'strategy': 'shim',
-            'guest': {'agent': False, 'online_mb': None, 'confirmed': None},
+            'guest': {'agent': None, 'online_mb': None, 'confirmed': None},
             'can_grow': True, 'reasons': [], 'last_resize': None,
             'source': 'host',
         }}, body)
@@ -156,6 +159,140 @@ class TestShow(base.MemoryTestBase):
                 self.show(server), self.resize(server, 1024)):
             self.assertIn(status, (409, 503), body)
         self.assertIsNone(self.instance(server).task_state)
+
+
+class TestLastResize(base.MemoryTestBase):
+
+    def test_actions_since(self):
+        """Only the newest actions are looked at, however old a server is."""
+        server = self.boot_elastic()
+        self.grow(server, 1024)
+        before = self.show(server)[1]['memory']['last_resize']
+        self.assertEqual('done', before['status'])
+        self.act(server, 49)
+        self.assertEqual(
+            before, self.show(server)[1]['memory']['last_resize'])
+        self.act(server, 1)
+        self.assertIsNone(self.show(server)[1]['memory']['last_resize'])
+
+    def act(self, server, count):
+        for _ in range(count):
+            context = nova_context.get_admin_context()
+            objects.InstanceAction.action_start(
+                context, server['id'], 'lock', want_result=False)
+
+
+class TestFlavors(base.MemoryTestBase):
+    """resizeMemory with a flavorRef."""
+
+    def to_flavor(self, server, flavor_id):
+        status, body = self.call(
+            self.api, 'POST', server['id'], 'action',
+            {'resizeMemory': {'flavorRef': flavor_id}})
+        self.wait_idle(server)
+        return status, body
+
+    def assert_refused(self, server, flavor_id, code, *words):
+        before = self.state(server)
+        status, body = self.to_flavor(server, flavor_id)
+        self.assertEqual((400, code), (
+            status, list(body.values())[0].get('reason')), body)
+        for word in words:
+            self.assertIn(word, body['badRequest']['message'])
+        self.assertEqual(before, self.state(server))
+        return body['badRequest']['message']
+
+    def assert_unchanged(self, server, flavor_id):
+        before = self.state(server)
+        status, body = self.to_flavor(server, flavor_id)
+        self.assertEqual(202, status, body)
+        self.assertIs(False, body['memory']['changed'])
+        self.assertEqual(before, self.state(server))
+
+    def test_larger(self):
+        server = self.boot_elastic()
+        flavor_id = self.create_flavor(base.ELASTIC, memory_mb=1024)
+        status, body = self.to_flavor(server, flavor_id)
+        self.assertEqual(202, status, body)
+        self.assert_books(server, 1024)
+        self.assertEqual(
+            flavor_id, self.instance(server).flavor.flavorid)
+
+    def test_own_flavor(self):
+        """Also after growth by size, and when it has been deleted."""
+        server = self.boot_elastic()
+        flavor_id = self.instance(server).flavor.flavorid
+        self.assert_unchanged(server, flavor_id)
+        self.grow(server, 1024)
+        self.assert_unchanged(server, flavor_id)
+        self.admin_api.delete_flavor(flavor_id)
+        self.assert_unchanged(server, flavor_id)
+
+    def test_own_flavor_with_numa_nodes(self):
+        """Growth has written the sizes of its nodes into its extra specs."""
+        numa = {'hw:numa_nodes': '2'}
+        for node in (0, 1):
+            numa.update({'hw:numa_mem.%d' % node: '256',
+                         'hw:numa_cpus.%d' % node: str(node)})
+        server = self.boot_elastic(**numa)
+        flavor_id = self.instance(server).flavor.flavorid
+        self.grow(server, 1024)
+        self.assert_unchanged(server, flavor_id)
+
+    def test_flavor_made_again(self):
+        """It has the ID of the server's own, and is another."""
+        server = self.boot_elastic()
+        flavor = self.instance(server).flavor
+        # SQLite, other than real databases, gives the last number out again.
+        self.create_flavor()
+        self.admin_api.delete_flavor(flavor.flavorid)
+        self.admin_api.post_flavor({'flavor': {
+            'id': flavor.flavorid, 'name': flavor.name, 'vcpus': 2,
+            'ram': 1024, 'disk': 1}})
+        self.admin_api.post_extra_spec(
+            flavor.flavorid, {'extra_specs': base.ELASTIC})
+        status, body = self.to_flavor(server, flavor.flavorid)
+        self.assertEqual((202, True), (status, body['memory']['changed']))
+        self.assert_books(server, 1024)
+
+    def test_no_such_flavor(self):
+        self.assert_refused(self.boot_elastic(), 'nowhere',
+                            'flavor_not_found', 'nowhere')
+
+    def test_flavor_without_the_key(self):
+        """The server has it; that flavor has not."""
+        server = self.boot_elastic()
+        flavor_id = self.create_flavor(
+            {'trait:CUSTOM_MEMORY_HOTPLUG': 'required'}, memory_mb=1024)
+        name = self.api.get_flavor(flavor_id)['name']
+        self.assert_refused(server, flavor_id, 'flavor_inelastic',
+                            "Flavor '%s'" % name, 'max_memory_mb')
+
+    def test_flavor_that_cannot_boot(self):
+        server = self.boot_elastic()
+        flavor_id = self.create_flavor(
+            dict(base.ELASTIC, **{'memhotplug:max_memory_mb': '1024'}),
+            memory_mb=1024)
+        self.assert_refused(
+            server, flavor_id, 'flavor_invalid', 'must be above', '1024')
+
+    def test_values_of_extra_specs(self):
+        """Nova has a policy for who may read them."""
+        server = self.boot_elastic()
+        flavor_id = self.create_flavor(dict(
+            base.ELASTIC, **{'aggregate_instance_extra_specs:x': 'secret'}),
+            memory_mb=1024)
+        sentence = self.assert_refused(
+            server, flavor_id, 'flavor_differs',
+            'aggregate_instance_extra_specs:x')
+        self.assertNotIn('secret', sentence)
+
+    def test_state_is_looked_at_first(self):
+        server = self.boot_elastic()
+        self._stop_server(server)
+        status, body = self.to_flavor(server, 'nowhere')
+        self.assertEqual((409, 'not_active'), (
+            status, body['conflictingRequest']['reason']))
 
 
 class TestShowWithProjectInUrl(base.MemoryTestBase):
@@ -303,7 +440,97 @@ class TestResize(base.MemoryTestBase):
         self.assertEqual(512 + 1024, node.memory_mb_used)
 
 
+class TestLegacyClients(base.MemoryTestBase):
+    """The endpoint /v2, which ignores what it does not know."""
+
+    def test_unknown_keys(self):
+        server = self.boot_elastic()
+        legacy = copy.copy(self.api)
+        self.assertIn('/v2.1', legacy.base_url)
+        legacy.base_url = legacy.base_url.replace('/v2.1', '/v2')
+        for inner in ({'x': 1}, {'memory': 1024}, {'MEMORY_MB': 1024}, {},
+                      {'memory_mb': 1024, 'flavorRef': '1'}):
+            status, body = self.call(
+                legacy, 'POST', server['id'], 'action',
+                {'resizeMemory': inner})
+            self.assertEqual(400, status, (inner, body))
+        self.assertEqual(202, self.resize(server, 1024, api=legacy)[0])
+        self.wait_idle(server)
+        self.assert_books(server, 1024)
+
+
 class TestRefusals(base.MemoryTestBase):
+
+    def test_form(self):
+        """Nova's own, with the code for programs and the version."""
+        server = self.boot_elastic()
+        response = self.api.api_request(
+            'servers/%s/action' % server['id'], method='POST',
+            body=base.jsonutils.dumps(
+                {'resizeMemory': {'memory_mb': 8192}}))
+        self.assertEqual(400, response.status_code)
+        self.assertEqual({'badRequest': {
+            'code': 400, 'reason': 'above_ceiling',
+            'message': '8192 MiB is above the ceiling of 4096 MiB this '
+                       'server booted with.'}}, response.json())
+        self.assertIn('compute 2.',
+                      response.headers['OpenStack-API-Version'])
+        self.assertIn('OpenStack-API-Version', response.headers['Vary'])
+        self.assertEqual('application/json',
+                         response.headers['Content-Type'].split(';')[0])
+
+    def test_policy(self):
+        server = self.boot_elastic()
+        status, body = self.resize(
+            server, 1024, api=self.api_fixture.reader_api)
+        self.assertEqual((403, 'not_allowed'), (
+            status, body['forbidden']['reason']))
+
+    def test_never_started(self):
+        """An administrator has called it active."""
+        server = self.boot_elastic()
+        instance = self.instance(server)
+        instance.launched_at = None
+        instance.save()
+        self.assertEqual(['never_started'], self.plan(server, 1024)[2])
+        status, body = self.resize(server, 1024)
+        self.assertEqual((409, 'never_started'), (
+            status, body['conflictingRequest']['reason']))
+
+    def test_model_that_is_not_installed_here(self):
+        """Whoever asks is told the same, and may look all the same."""
+        server = self.boot_elastic()
+        instance = self.instance(server)
+        instance.flavor.extra_specs['memhotplug:model'] = 'thirds'
+        instance.save()
+        memory = self.show(server)[1]['memory']
+        self.assertEqual(512, memory['current_mb'])
+        (reason,) = memory['reasons']
+        self.assertEqual('invalid_extra_spec', reason['code'])
+        self.assertEqual([reason], self.plan(server, 1024)[1]['reasons'])
+        status, body = self.resize(server, 1024)
+        self.assertEqual(
+            (409, reason['code'], reason['message']),
+            (status, body['conflictingRequest']['reason'],
+             body['conflictingRequest']['message']))
+
+    def test_another_request_was_faster(self):
+        server = self.boot_elastic()
+        self.before_start(
+            lambda: self.set_task_state(server, 'rebooting'))
+        status, body = self.resize(server, 1024)
+        self.assertEqual((409, 'busy'), (
+            status, body['conflictingRequest']['reason']))
+        self.assertIn('rebooting', body['conflictingRequest']['message'])
+        self.assertEqual(512, self.instance(server).memory_mb)
+
+    def test_ceiling_that_is_no_whole_step(self):
+        """No size is named that nobody has asked for."""
+        server = self.boot_elastic(**{'memhotplug:max_memory_mb': '513'})
+        memory = self.show(server)[1]['memory']
+        (reason,) = memory['reasons']
+        self.assertEqual('no_step_left', reason['code'])
+        self.assertNotIn('640', reason['message'])
 
     def _refused(self, server, status, memory_mb, *parts, api=None):
         before = self.state(server)
@@ -523,7 +750,7 @@ class TestGuestAgent(base.MemoryTestBase):
         server = self._boot()
         self.grow(server, 1024)
         self.assert_books(server, 1024)
-        guest = self.show(server)[1]['memory']['guest']
+        guest = self.show_guest(server)
         self.assertTrue(guest['agent'])
         self.assertTrue(guest['confirmed'])
 
@@ -540,6 +767,6 @@ class TestGuestAgent(base.MemoryTestBase):
         server = self._boot()
         self.grow(server, 1024)
         self.assert_books(server, 1024)
-        guest = self.show(server)[1]['memory']['guest']
+        guest = self.show_guest(server)
         self.assertEqual((False, None), (
             guest['agent'], guest['confirmed']))

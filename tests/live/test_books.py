@@ -104,7 +104,7 @@ class BooksTest(base.LiveTest):
         flavor = self.create_flavor('live-more-vcpus', ram=1024, vcpus=2)
         server = self.boot()
         self.refuse(server, {'flavorRef': flavor.id}, 400,
-                    'vcpus is 2 instead of 1', 'trait:CUSTOM_MEMORY_HOTPLUG')
+                    'live-more-vcpus', 'memhotplug:max_memory_mb')
         self.refuse(server, {'flavorRef': 'no-such-flavor'}, 400,
                     'no-such-flavor')
         self.refuse(server, {'flavorRef': flavor.id, 'memory_mb': 1024}, 400)

@@ -33,7 +33,10 @@ resize_memory = {
                 'memory_mb': _MEMORY_MB,
                 'flavorRef': parameter_types.flavor_ref,
             },
-            'minProperties': 1,
+            # For clients of its legacy v2 API Nova drops what it does not
+            # know, perhaps after it was counted.
+            'anyOf': [{'required': ['memory_mb']},
+                      {'required': ['flavorRef']}],
             'maxProperties': 1,
             'additionalProperties': False,
         },
@@ -49,6 +52,11 @@ show_query = {
         'memory_mb': {
             'type': 'array',
             'items': _MEMORY_MB,
+            'maxItems': 1,
+        },
+        'guest': {
+            'type': 'array',
+            'items': parameter_types.boolean,
             'maxItems': 1,
         },
     },

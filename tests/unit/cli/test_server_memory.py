@@ -58,9 +58,9 @@ def answer(status, body=None, **headers):
     return response
 
 
-def fault(status, message):
-    return answer(status, {'someFault': {'code': status,
-                                         'message': message}})
+def fault(status, message, **more):
+    return answer(status, {'someFault': dict(
+        more, code=status, message=message)})
 
 
 class FakeCompute:
@@ -150,7 +150,8 @@ class ShowTestCase(CommandTestCase):
 
     def test_human_readable(self):
         shown = self.show(FakeCompute(memory=[memory(
-            reasons=[{'code': 'slots', 'message': 'All 8 slots are used.'}],
+            reasons=[{'code': 'no_free_slot',
+                      'message': 'All 8 slots are used.'}],
             last_resize=last('failed', 'The host is full.'))]))
         words = {key: value.human_readable() for key, value in shown.items()
                  if hasattr(value, 'human_readable')}
@@ -162,12 +163,20 @@ class ShowTestCase(CommandTestCase):
         self.assertEqual('1024 MiB online, all of it confirmed',
                          words['guest'])
         self.assertEqual('failed: The host is full.', words['last_resize'])
-        self.assertEqual('All 8 slots are used.', words['reasons'])
+        self.assertEqual('All 8 slots are used. (no_free_slot)',
+                         words['reasons'])
+
+    def test_the_guest_is_asked(self):
+        compute = FakeCompute(memory=[memory()])
+        self.show(compute)
+        self.assertEqual([('GET', '/servers/%s/os-memory' % ID,
+                           {'guest': 'true'})], compute.requests)
 
     def test_guest(self):
         for agent, online_mb, confirmed, words in (
-                (False, None, None, 'no agent: not confirmed'),
-                (True, None, None, 'agent does not answer: not confirmed'),
+                (False, None, None, 'no agent answers'),
+                (None, None, None, 'not asked'),
+                (True, None, None, 'the agent does not say'),
                 (True, 512, None, '512 MiB online'),
                 (True, 512, False, '512 MiB online, not all confirmed')):
             shown = self.show(FakeCompute(memory=[memory(guest={
@@ -202,6 +211,12 @@ class ShowTestCase(CommandTestCase):
             exceptions.CommandError, self.show, FakeCompute(
                 memory=[fault(403, 'Policy does not allow it.')]))
         self.assertEqual('Policy does not allow it. (HTTP 403)', str(exc))
+
+    def test_code_of_a_refusal(self):
+        exc = self.assertRaises(
+            exceptions.CommandError, self.show, FakeCompute(
+                memory=[fault(503, 'It is down.', reason='host_down')]))
+        self.assertEqual('It is down. (HTTP 503, host_down)', str(exc))
 
     def test_cloud_without_the_feature(self):
         exc = self.assertRaises(
@@ -247,8 +262,9 @@ class PlanTestCase(CommandTestCase):
         planned = self.plan(FakeCompute(memory=[memory(
             plan=plan, guest=None, source='note')]), '1536')
         self.assertIs(False, planned['possible'])
-        self.assertEqual('The host is full.\nYou may not.',
-                         planned['reasons'].human_readable())
+        self.assertEqual(
+            'The host is full. (host_full)\nYou may not. (not_allowed)',
+            planned['reasons'].human_readable())
         self.assertEqual(reasons, planned['reasons'].machine_readable())
 
     def test_addition_counts_from_the_books(self):
@@ -330,6 +346,18 @@ class SetTestCase(CommandTestCase):
         self.assertEqual(1024, after['current_mb'])
         self.assertEqual('confirmed by the guest', after['message'])
         self.assertEqual(2, self.sleep.call_count)
+        self.assertEqual(('GET', '/servers/%s/os-memory' % ID,
+                          {'guest': 'true'}), compute.requests[-1])
+
+    def test_wait_asks_less_and_less_often(self):
+        compute = FakeCompute(
+            resize=[accepted()], memory=[memory()],
+            server=[server('resize_prep')] * 12 + [server()])
+        self.wait(compute)
+        waited = [call.args[0] for call in self.sleep.call_args_list]
+        self.assertEqual(sorted(waited), waited)
+        self.assertLess(waited[0], 1)
+        self.assertEqual([5, 5], waited[-2:])
 
     def test_wait_for_a_flavor(self):
         compute = FakeCompute(
@@ -395,7 +423,8 @@ class SetTestCase(CommandTestCase):
                 exceptions.CommandError, self.wait, compute,
                 '--timeout', '7')
         self.assertIn('after 7 seconds', str(exc))
-        self.assertIn(REQUEST_ID, str(exc))
+        # Members read there why it failed.
+        self.assertIn('openstack server memory show ' + ID, str(exc))
 
 
 @ddt.ddt

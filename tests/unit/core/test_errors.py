@@ -24,7 +24,8 @@ def _all(kind=errors.MemoryHotplugError):
 class ErrorsTest(testtools.TestCase):
 
     def test_codes_are_unique_and_found(self):
-        kinds = list(_all())
+        # What has none of its own is told by that of its base.
+        kinds = [kind for kind in _all() if 'code' in vars(kind)]
         self.assertEqual(len(kinds), len({kind.code for kind in kinds}))
         for kind in kinds:
             self.assertIs(kind, errors.by_code(kind.code))

@@ -55,11 +55,15 @@ class FromExtraSpecsTest(testtools.TestCase):
             memory_spec.from_extra_specs(CEILING, default_slots=32))
 
     @ddt.data(
-        ('memhotplug:max_memory_mb', '0', 'at least 1'),
-        ('memhotplug:max_memory_mb', '-1', 'at least 1'),
-        ('memhotplug:max_memory_mb', 'much', 'at least 1'),
-        ('memhotplug:max_memory_mb', '', 'at least 1'),
-        ('memhotplug:max_memory_mb', '4_096', 'at least 1'),
+        ('memhotplug:max_memory_mb', '0', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', '-1', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', 'much', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', '', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', '4_096', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', '+4096', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', '\u0664', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', '2147483648', 'from 1 to 2147483647'),
+        ('memhotplug:max_memory_mb', '9' * 255, 'from 1 to 2147483647'),
         ('memhotplug:slots', '0', 'from 1 to 255'),
         ('memhotplug:slots', '256', 'from 1 to 255'),
         ('memhotplug:slots', '300', 'from 1 to 255'),

@@ -23,7 +23,6 @@ from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import notes
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
-from nova_memhotplug.core import report
 from nova_memhotplug.models import dimm
 
 MIB = 1024
@@ -63,12 +62,23 @@ def grown(*sizes_mb, guest=GUEST):
 
 
 def plans(note, wanted_mb):
-    """Describe a guest and plan for it."""
-    document = report.running(
-        note, SPEC, note.guest.present_mb, MODEL.grow)
-    for dev in document['devices']:
-        dev['alias'] = dev['address'] = None
-    return document, report.plan(note, SPEC, wanted_mb, MODEL.grow)
+    """Say all that plans look at, and plan."""
+    guest = note.guest
+    return (
+        guest.boot_mb, guest.present_mb, guest.max_mb, guest.slots,
+        guest.used_slots, guest.reserved_cell and guest.reserved_cell.id,
+        [(dev.model, dev.size_mb, dev.node, dev.slot)
+         for dev in guest.devices],
+        planner.total_step_mb(guest, note.step_mb), note.strategy,
+        words(planner.outlook(note, SPEC, wanted_mb, MODEL.grow)),
+        words(planner.next_step(note, SPEC, MODEL.grow)))
+
+
+def words(outlook):
+    return (
+        outlook.wanted_mb, [str(refusal) for refusal in outlook.against],
+        [(change.device.model, change.device.node, change.device.size_mb)
+         for change in outlook.changes])
 
 
 def written(guest, step_mb=128, strategy='shim', heard_mb=0):

@@ -19,6 +19,7 @@ from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
 
 MIB = 1024
@@ -65,7 +66,7 @@ class PlannerTest(testtools.TestCase):
     def test_grow(self, guest, wanted_mb, expected):
         plan = planner.plan(guest, SPEC, wanted_mb, 128, grow)
         self.assertEqual((expected,), plan.changes)
-        self.assertEqual(expected[1], plan.delta_mb)
+        self.assertEqual(guest.present_mb, plan.present_mb)
 
     @ddt.data((NUMA, (2, 2)), (NUMA_EXISTING, (0, 1)))
     @ddt.unpack
@@ -90,7 +91,7 @@ class PlannerTest(testtools.TestCase):
     @ddt.unpack
     def test_nothing_to_do(self, guest, wanted_mb):
         plan = planner.plan(guest, SPEC, wanted_mb, 128, grow)
-        self.assertEqual((0, ()), (plan.delta_mb, plan.changes))
+        self.assertEqual((wanted_mb, ()), (plan.present_mb, plan.changes))
 
     @ddt.data(
         (GUEST, None, 1024, errors.NotElastic, ['memhotplug']),
@@ -127,3 +128,66 @@ class PlannerTest(testtools.TestCase):
         self.assertEqual(
             ['above_ceiling', 'unaligned'],
             [reason.code for reason in reasons])
+
+    @ddt.data(
+        (GUEST, 1000, 'sizes are 896 and 1024 MiB.'),
+        (GUEST, 4095, 'sizes are 3968 and 4096 MiB.'),
+        (GUEST, 99999, 'size is 4096 MiB.'),
+        (dataclasses.replace(GUEST, max_kib=4100 * MIB), 99999,
+         'size is 4096 MiB.'),
+        (dataclasses.replace(GUEST, max_kib=513 * MIB), 513,
+         'size is 512 MiB.'))
+    @ddt.unpack
+    def test_nearest_sizes_can_be_had(self, guest, wanted_mb, words):
+        sentence = str(list(
+            planner.refusals(guest, SPEC, wanted_mb, 128))[-1])
+        self.assertTrue(sentence.endswith('The nearest ' + words), sentence)
+
+
+def seen(guest, **more):
+    return observations.Observation(guest, 128, 'shim', **more)
+
+
+EXCLUDED = errors.ExcludedComposition(what='x', why='y')
+
+
+@ddt.ddt
+class OutlookTest(testtools.TestCase):
+
+    @ddt.data(
+        (seen(GUEST), 1024, []),
+        (seen(GUEST), 5000, ['above_ceiling', 'unaligned']),
+        (seen(GUEST, excluded=EXCLUDED), 5000,
+         ['excluded_composition', 'above_ceiling', 'unaligned']),
+        (seen(GUEST, excluded=EXCLUDED), 512, []))
+    @ddt.unpack
+    def test_outlook(self, seen, wanted_mb, codes):
+        outlook = planner.outlook(seen, SPEC, wanted_mb, grow)
+        self.assertEqual(codes, [one.code for one in outlook.against])
+        self.assertEqual(wanted_mb, outlook.wanted_mb)
+        self.assertEqual(
+            not codes and wanted_mb != 512, bool(outlook.changes))
+
+    def test_the_model_refuses(self):
+        def refuse(guest, shares):
+            raise errors.NoFreeSlot(needed=1, used=8, total=8)
+
+        outlook = planner.outlook(seen(GUEST), SPEC, 1024, refuse)
+        self.assertEqual(
+            ['no_free_slot'], [one.code for one in outlook.against])
+
+    @ddt.data((GUEST, 640), (NUMA, 768))
+    @ddt.unpack
+    def test_next_step(self, guest, wanted_mb):
+        outlook = planner.next_step(seen(guest), SPEC, grow)
+        self.assertEqual((wanted_mb, ()), (
+            outlook.wanted_mb, outlook.against))
+
+    def test_no_step_is_left(self):
+        """No size is named that nobody has asked for."""
+        guest = dataclasses.replace(GUEST, max_kib=513 * MIB)
+        (refusal,) = planner.next_step(seen(guest), SPEC, grow).against
+        self.assertEqual('no_step_left', refusal.code)
+        self.assertNotIn('640', str(refusal))
+        for number in ('512', '128', '513'):
+            self.assertIn(number, str(refusal))
