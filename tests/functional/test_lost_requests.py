@@ -113,6 +113,16 @@ class TestRelease(LostRequestsTestBase):
         self.wait_in_vain()
         self.assertEqual(1, len(self.events(self.server)[0]['events']))
 
+    def test_quota(self):
+        """What nova-api has reserved for the request is given back."""
+        self.lose_casts()
+        self.request(1024)
+        instance = self.instance(self.server)
+        instance.memory_mb = 1024
+        instance.save()
+        self.wait_in_vain()
+        self.assert_books(self.server, base.BOOT_MB)
+
     def test_usable_afterwards(self):
         queue = self.lose_casts()
         self.request(1024)
@@ -159,7 +169,8 @@ class TestRelease(LostRequestsTestBase):
         def look(*args, **kwargs):
             seen.append((self.task_state, len(self.events(self.server)),
                          len(queue._requests)))
-            cast(*args, **kwargs)
+            # What has replaced the method takes no self.
+            cast(*args[1:], **kwargs)
 
         with mock.patch.object(rpcapi.MemHotplugAPI, 'resize_memory', look):
             self.request(1024)

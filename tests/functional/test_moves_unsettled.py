@@ -290,10 +290,11 @@ class TestNobodyToAsk(UnsettledTestBase):
 
     @ddt.data(*BOTH_WAYS)
     def test_unshelving(self, name):
-        flavor_mb = LEFT_BEHIND[name][1]
+        """The guest was looked at before it was stopped (T11)."""
+        guest_mb = LEFT_BEHIND[name][0]
         self.leave(*LEFT_BEHIND[name])
         self.shelve()
         self.unshelve()
-        self.assert_on('compute2', flavor_mb)
-        self.assert_books(self.server, flavor_mb)
+        self.assert_on('compute2', guest_mb)
+        self.assert_books(self.server, guest_mb)
         self.assert_host('compute1', 0)

@@ -140,6 +140,17 @@ class TestRecovery(ServiceStartTestBase):
         self.restart_compute_service('compute1')
         self.assert_books(server, 1024)
 
+    def test_given_back(self):
+        """A crash before the attach leaves a claim and reserved quota."""
+        server = self.boot_elastic()
+        self.claim(server, 1024)
+        instance = self.instance(server)
+        instance.task_state = 'resize_prep'
+        instance.memory_mb = 1024
+        instance.save()
+        self.restart_compute_service('compute1')
+        self.assert_books(server, base.BOOT_MB)
+
     def test_conductor_is_away(self):
         (server,) = self.boot_crashed()
         find = objects.InstanceList.get_by_host
