@@ -25,6 +25,7 @@ from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 from nova import exception
+from nova import objects
 from nova import utils
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
@@ -43,6 +44,8 @@ from nova_memhotplug.models import registry
 
 LOG = logging.getLogger(__name__)
 
+#: What a resize has to know of an instance, read at once.
+_ATTRIBUTES = ['flavor', 'numa_topology', 'system_metadata']
 #: What the database keeps of a time may be rounded, by less than this.
 _ROUNDING = datetime.timedelta(seconds=2)
 
@@ -142,34 +145,34 @@ class MemHotplugEndpoint:
             to keep its own
         :raises nova.exception.ResizeError: if that could not be done
         """
-        work = resize.MemoryResize(
-            context.elevated(), instance, self._guests, self._books,
-            self._reconciler)
-
         @utils.synchronized(instance.uuid)
-        def locked() -> bool:
-            sent_at = instance.updated_at
-            instance.refresh()
-            if self._is_over(context, instance, sent_at):
+        def locked() -> resize.MemoryResize | None:
+            fresh = objects.Instance.get_by_uuid(
+                context, instance.uuid, expected_attrs=_ATTRIBUTES)
+            if self._is_over(context, fresh, instance.updated_at):
                 LOG.warning('Request %s was given up before it arrived.',
                             context.request_id, instance=instance)
-                return False
-            self._resize(context, instance, work, memory_mb, flavor)
-            return True
+                return None
+            return self._resize(context, fresh, memory_mb, flavor)
 
-        if locked():
-            work.see_it_stay()
+        done = locked()
+        if done is not None:
+            done.see_it_stay()
 
     @compute_manager.reverts_task_state
     @compute_manager.wrap_instance_fault
     def _resize(
-        self, context: ty.Any, instance: ty.Any, work: resize.MemoryResize,
-        memory_mb: int, flavor: ty.Any,
-    ) -> None:
+        self, context: ty.Any, instance: ty.Any, memory_mb: int,
+        flavor: ty.Any,
+    ) -> resize.MemoryResize:
+        work = resize.MemoryResize(
+            context.elevated(), instance, self._guests, self._books,
+            self._reconciler)
         with compute_utils.EventReporter(
                 context, history.EVENT, self.host, instance.uuid):
             self._check_still_wanted(instance)
             work.run(memory_mb, flavor)
+        return work
 
     @messaging.expected_exceptions(exception.ResizeError)
     def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:
