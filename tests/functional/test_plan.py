@@ -138,7 +138,8 @@ class TestSource(PlanTestBase):
         memory = self.show(server)[1]['memory']
         self.assertEqual([False], self.asked)
         self.assertEqual('host', memory['source'])
-        self.assertIsNone(memory['guest']['agent'])
+        # It has none: nobody need be asked for that.
+        self.assertIs(False, memory['guest']['agent'])
 
     def test_server_that_does_not_run(self):
         server = self.boot_elastic()

@@ -62,7 +62,7 @@ class TestShow(base.MemoryTestBase):
             'max_mb': 4096, 'step_mb': 128,
             'slots': {'total': 8, 'used': 0, 'free': 8},
             'devices': [], 'zero_node': 1, 'strategy': 'shim',
-            'guest': {'agent': None, 'online_mb': None, 'confirmed': None},
+            'guest': {'agent': False, 'online_mb': None, 'confirmed': None},
             'can_grow': True, 'reasons': [], 'last_resize': None,
             'source': 'host',
         }}, body)
@@ -761,6 +761,15 @@ class TestGuestAgent(base.MemoryTestBase):
         self.grow(server, 1024)
         self.assert_details(server, 'The guest did not take the memory')
         self.assert_books(server, 512)
+
+    def test_agent_that_is_not_asked(self):
+        self.memory_libvirt.domain.agent = staticmethod(
+            fixtures.all_blocks_online)
+        server = self._boot()
+        self.assertEqual(
+            {'agent': None, 'online_mb': None, 'confirmed': None},
+            self.show(server)[1]['memory']['guest'])
+        self.assertIs(True, self.show_guest(server)['agent'])
 
     def test_silent_agent(self):
         """Attached, and said to be unconfirmed."""
