@@ -88,18 +88,6 @@ class Placement:
     def __init__(self, reportclient: ty.Any):
         self._reportclient = reportclient
 
-    @classmethod
-    def connect(cls) -> 'Placement':
-        """Use the client that all of this process uses.
-
-        :returns: a reader
-        :raises AccountingFailed: if placement cannot be reached
-        """
-        try:
-            return cls(report.report_client_singleton())
-        except FAILURES as exc:
-            raise errors.AccountingFailed(reason=exc)
-
     def allocation(
         self, context: ty.Any, uuid: str, provider: str,
     ) -> Allocation:
