@@ -220,14 +220,13 @@ class TestSource(DestinationTestBase):
             'host compute1 has not the memory hot-plug extension')
 
     def test_older_version(self):
+        self.grown()
         with mock.patch.object(
             endpoint.MemHotplugEndpoint, 'target', messaging.Target(
                 namespace=rpcapi.NAMESPACE, version='1.0')):
             self.restart_compute_service('compute1')
-            # All that it knows is asked as before.
             status, _body = self.show(self.server)
             self.assertEqual(200, status)
-            self.grown()
             self.assert_refused('or an older version of it')
 
     def test_no_answer(self):
@@ -280,6 +279,7 @@ class TestForcedHost(DestinationTestBase):
         result = audit.Audit(census.Census(report.report_client_singleton()))
         result.run()
         self.assertEqual(
-            (audit.Code.FAILED, ['Server %s: host compute3: %s' % (
-                self.server['id'], errors.HostUnaware())]),
+            (audit.Code.FAILED, [
+                'Host compute3: %s What the guests have of servers %s is not '
+                'known.' % (errors.HostUnaware(), self.server['id'])]),
             (result.code, result.problems))
