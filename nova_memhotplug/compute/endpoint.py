@@ -149,7 +149,9 @@ class MemHotplugEndpoint:
         def locked() -> resize.MemoryResize | None:
             fresh = objects.Instance.get_by_uuid(
                 context, instance.uuid, expected_attrs=_ATTRIBUTES)
-            if self._is_over(context, fresh, instance.updated_at):
+            if (not _is_prompt(instance, fresh, memory_mb) and
+                    history.is_over(context, fresh)):
+                # It has an end on record, and another may be under way.
                 LOG.warning('Request %s was given up before it arrived.',
                             context.request_id, instance=instance)
                 return None
@@ -197,22 +199,6 @@ class MemHotplugEndpoint:
         except errors.MemoryHotplugError as exc:
             raise _refused(exc)
 
-    @staticmethod
-    def _is_over(
-        context: ty.Any, instance: ty.Any, sent_at: ty.Any,
-    ) -> bool:
-        """Tell whether a request was given up before it arrived.
-
-        It has an end on record then. To begin it again would overwrite that,
-        and might serve it in place of a newer one. Whoever gave it up has
-        saved the instance after nova-api did, so nothing is looked up if
-        nobody has.
-        """
-        if sent_at is not None and instance.updated_at is not None and (
-                instance.updated_at - sent_at < _ROUNDING):
-            return False
-        return bool(history.is_over(context, instance))
-
     def _check_still_wanted(self, instance: ty.Any) -> None:
         """Check that nothing has come in between since nova-api looked.
 
@@ -238,6 +224,21 @@ class MemHotplugEndpoint:
         """
         return self._manager._instance_update(
             context, instance, memory_mb=instance.flavor.memory_mb, **kwargs)
+
+
+def _is_prompt(sent: ty.Any, fresh: ty.Any, memory_mb: int) -> bool:
+    """Tell whether a request arrives as nova-api has sent it.
+
+    Whoever gives up a request saves the instance after nova-api did, and
+    gives back the total that it had reserved.
+
+    :param sent: the ``nova.objects.Instance`` that came with the request
+    :param fresh: the instance as it is now
+    :param memory_mb: the wanted total, in MiB
+    """
+    return (fresh.task_state == task_states.RESIZE_PREP and
+            fresh.memory_mb == memory_mb and
+            fresh.updated_at - sent.updated_at < _ROUNDING)
 
 
 def _refused(exc: errors.MemoryHotplugError) -> exception.ResizeError:
