@@ -237,6 +237,13 @@ class MemoryTestBase(base.ServersTestBase):
         """Return what the guest has, read from its live domain."""
         return domain.read(self.fake_domain(server).XMLDesc(flags))
 
+    def prepare_move(self, server):
+        """Ask for a migration that Nova refuses: the RequestSpec follows."""
+        status, body = self.call(
+            self.admin_api, 'POST', server['id'], 'action',
+            {'migrate': {'host': 'no-such-host'}})
+        self.assertEqual(400, status, body)
+
     def events(self, server):
         """List the resizeMemory actions of a server, newest first."""
         actions = self.admin_api.get_instance_actions(server['id'])
