@@ -104,7 +104,8 @@ def start(settings):
     services = [api] + [
         process.Service(name, [settings.bin(name), '--config-file',
                                config[0], '--config-file', config[1]],
-                        files=config)
+                        files=[*config, *hook.files(settings)],
+                        env=hook.environment(settings))
         for name in ('nova-conductor', 'nova-scheduler')]
     for service in services:
         process.start(settings, service)
