@@ -165,36 +165,7 @@ run_stestr() {
     report "$passed" "$failed"
 }
 
-# Run a command in a process group of its own, so that a signal to this script
-# ends it at once with all that it has started.
-CHILD=
-watched() {
-    local rc=0
-    set -o monitor
-    "$@" </dev/null &
-    CHILD=$!
-    set +o monitor
-    wait "$CHILD" || rc=$?
-    CHILD=
-    return "$rc"
-}
-
-SANDBOX_IS_OURS=
-finish() {
-    local rc=$?
-    trap - EXIT
-    trap '' INT TERM HUP
-    if [[ -n $CHILD ]]; then
-        kill -- "-$CHILD" 2>/dev/null || true
-        wait "$CHILD" 2>/dev/null || true
-    fi
-    [[ -z $SANDBOX_IS_OURS ]] || sandbox/sandbox down
-    exit "$rc"
-}
-trap finish EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+source tools/in_sandbox.sh
 
 tier_unit() {
     run_stestr unit '' "$@"
@@ -204,25 +175,9 @@ tier_functional() {
     run_stestr functional '' "$@"
 }
 
-# in_sandbox "UP OPTIONS" COMMAND...: run a command while the sandbox is up.
-in_sandbox() {
-    local rc=0 status options=$1
-    shift
-    # It fails when not all of it runs, as after a crash: still not ours.
-    status=$(sandbox/sandbox status 2>/dev/null) || true
-    [[ $status == *' pid '* ]] || SANDBOX_IS_OURS=1
-    # shellcheck disable=SC2086 # options are words
-    if watched sandbox/sandbox up $options; then
-        "$@" || rc=1
-    else
-        rc=1
-        report 0 1 || true
-    fi
-    if [[ -n $SANDBOX_IS_OURS ]]; then
-        sandbox/sandbox down || rc=1
-        SANDBOX_IS_OURS=
-    fi
-    return "$rc"
+# The sandbox does not come up.
+sandbox_failed() {
+    report 0 1 || true
 }
 
 tier_live() {

@@ -29,7 +29,10 @@ MOUNT_POINTS = ('/etc/libvirt', '/run/libvirt', '/var/lib/libvirt',
                 '/var/cache/libvirt', '/var/log/libvirt',
                 '/usr/share/qemu/firmware')
 PLUGIN_DRIVER = 'memhotplug.MemHotplugLibvirtDriver'
+PLUGIN_TRAIT = 'CUSTOM_MEMORY_HOTPLUG'
 STOCK_DRIVER = 'libvirt.LibvirtDriver'
+# What a server of the flavors of the sandbox takes of a host.
+SMALLEST = {'VCPU': 1, 'MEMORY_MB': 512, 'DISK_GB': 1}
 
 
 def address(host):
@@ -150,12 +153,19 @@ def stop_surplus(settings):
                          'guest-%s' % folder.name)
 
 
-def wait_ready(settings):
-    """Wait until every host, and what serves all hosts, takes requests."""
+def wait_ready(settings, for_servers=True):
+    """Wait until every host, and what serves all hosts, takes requests.
+
+    :param for_servers: and until servers can be created on every host, which
+        has to be mapped to the cell for that
+    """
     hosts = settings.hostnames
+    flavor = {'resources': SMALLEST, 'required': [
+        PLUGIN_TRAIT] if plugin.is_usable(settings) else []}
     venv.cloud(
         settings, 'ready.py', 'Nova did not become ready', {
             'hosts': hosts,
+            'flavor': flavor if for_servers else None,
             'queues': ['conductor', 'scheduler'] + [
                 'compute.%s' % host for host in hosts],
             'broker': {'host': '%s:%d' % (settings_.ADDRESS,

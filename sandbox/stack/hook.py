@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Have something done around functions of the services that have the plugin.
+"""Have something done around functions of Nova's services and Placement.
 
 How is said in ``tests/hooks``. Nothing of it is in the plugin.
 """

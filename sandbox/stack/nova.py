@@ -29,7 +29,7 @@ PASTE_LINE = 'paste.app_factory = nova_memhotplug.api.router:APIRouter.factory'
 ELASTIC = {
     'memhotplug:max_memory_mb': '4096',
     'memhotplug:slots': '8',
-    'trait:CUSTOM_MEMORY_HOTPLUG': 'required',
+    'trait:%s' % compute.PLUGIN_TRAIT: 'required',
 }
 
 
@@ -104,7 +104,8 @@ def start(settings):
     services = [api] + [
         process.Service(name, [settings.bin(name), '--config-file',
                                config[0], '--config-file', config[1]],
-                        files=config)
+                        files=[*config, *hook.files(settings)],
+                        env=hook.environment(settings))
         for name in ('nova-conductor', 'nova-scheduler')]
     for service in services:
         process.start(settings, service)
@@ -117,7 +118,7 @@ def discover(settings):
     hosts = ' '.join(settings.hostnames)
     if stamp.exists() and stamp.read_text() == hosts:
         return
-    compute.wait_ready(settings)
+    compute.wait_ready(settings, for_servers=False)
     report.run(_manage(settings) + ['cell_v2', 'discover_hosts'],
                settings.log('schemas'),
                'The computes could not be mapped to the cell',

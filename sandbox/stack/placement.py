@@ -13,6 +13,7 @@
 """Placement."""
 
 from stack import database
+from stack import hook
 from stack import process
 from stack import venv
 from stack import wsgi
@@ -30,6 +31,8 @@ def start(settings):
     folder = settings.etc / 'placement'
     service = wsgi.service(
         settings, 'placement', 'placement.wsgi.api',
-        [folder / 'placement.conf'], {'OS_PLACEMENT_CONFIG_DIR': str(folder)})
+        [folder / 'placement.conf', *hook.files(settings)],
+        {**hook.environment(settings),
+         'OS_PLACEMENT_CONFIG_DIR': str(folder)})
     process.start(settings, service)
     return service

@@ -10,14 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The plugin of this checkout, installed into the virtual environment."""
+"""The plugin of a checkout, this one or another, installed for Nova."""
 
 import hashlib
 import json
 import shutil
 import subprocess
 
-from stack import settings as settings_
 from stack import venv
 
 # Not part of the distribution: a change there restarts nothing.
@@ -36,32 +35,32 @@ ROUTER = 'nova_memhotplug.api.router'
 DRIVER = 'nova.virt.memhotplug'
 
 
-def _files():
+def _files(checkout):
     """Return what git knows of and the new files that it does not ignore."""
     output = subprocess.run(
-        ['git', '-c', 'safe.directory=*', '-C', settings_.CHECKOUT,
+        ['git', '-c', 'safe.directory=*', '-C', checkout,
          'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
         check=True, stdout=subprocess.PIPE, text=True).stdout
     return sorted(
         name for name in set(output.split('\0'))
         if name and not name.startswith(SKIPPED)
         and '__pycache__' not in name
-        and (settings_.CHECKOUT / name).is_file())
+        and (checkout / name).is_file())
 
 
-def digest():
-    """Return a digest of the plugin in the checkout."""
+def digest(checkout):
+    """Return a digest of the plugin in a checkout."""
     result = hashlib.sha256()
-    for name in _files():
+    for name in _files(checkout):
         result.update(name.encode() + b'\0')
-        result.update((settings_.CHECKOUT / name).read_bytes() + b'\0')
+        result.update((checkout / name).read_bytes() + b'\0')
     return result.hexdigest()
 
 
-def _version():
+def _version(checkout):
     """Return the version from the newest tag, as the copy has no git."""
     output = subprocess.run(
-        ['git', '-c', 'safe.directory=*', '-C', settings_.CHECKOUT,
+        ['git', '-c', 'safe.directory=*', '-C', checkout,
          'describe', '--tags', '--abbrev=0'], stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True).stdout.strip()
     return output or '0.1.0'
@@ -93,7 +92,7 @@ def install(settings, note):
     A plugin that cannot be imported is removed again: its entry points alone
     would keep nova-api from starting.
     """
-    wanted = 'stock' if settings.stock_nova else digest()
+    wanted = 'stock' if settings.stock_nova else digest(settings.plugin)
     if state(settings)['digest'] != wanted:
         _stamp(settings).unlink(missing_ok=True)
         if settings.stock_nova:
@@ -113,20 +112,21 @@ def install(settings, note):
 
 
 def _build(settings):
-    if not (settings_.CHECKOUT / 'pyproject.toml').exists():
+    checkout = settings.plugin
+    if not (checkout / 'pyproject.toml').exists():
         return
     work = settings.run / 'plugin'
     shutil.rmtree(work, ignore_errors=True)
-    for name in _files():
+    for name in _files(checkout):
         target = work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(settings_.CHECKOUT / name, target)
+        shutil.copy(checkout / name, target)
     # pyproject.toml may name files that a young checkout does not have yet.
     for name in ('README.rst', 'LICENSE'):
         (work / name).touch()
     venv.pip(settings, 'The plugin of this checkout could not be built',
              'install', '--no-deps', '--no-build-isolation', '--no-index',
-             '--force-reinstall', work, PBR_VERSION=_version())
+             '--force-reinstall', work, PBR_VERSION=_version(checkout))
     shutil.rmtree(work)
 
 

@@ -44,8 +44,8 @@ class Settings:
     """One sandbox: everything that differs between two state folders.
 
     :param environ: a mapping; ``SANDBOX_STATE``, ``SANDBOX_PORT_BASE``,
-        ``SANDBOX_STOCK_NOVA``, ``SANDBOX_ZERO_CELL_STRATEGY`` and
-        ``SANDBOX_HOOK`` are read from it
+        ``SANDBOX_STOCK_NOVA``, ``SANDBOX_ZERO_CELL_STRATEGY``,
+        ``SANDBOX_PLUGIN`` and ``SANDBOX_HOOK`` are read from it
     """
 
     def __init__(self, environ):
@@ -64,6 +64,9 @@ class Settings:
         self.stock_nova = bool(environ.get('SANDBOX_STOCK_NOVA'))
         self.zero_cell_strategy = (
             environ.get('SANDBOX_ZERO_CELL_STRATEGY') or 'auto')
+        #: The checkout whose plugin is installed.
+        self.plugin = pathlib.Path(
+            environ.get('SANDBOX_PLUGIN') or CHECKOUT).absolute()
         #: A plug of tests/hooks, or None; and the folder that is its own.
         self.hook = None
         if environ.get('SANDBOX_HOOK'):

@@ -18,8 +18,8 @@
 * ``MEMHOTPLUG_HOOK``, the file of the plug,
 * ``MEMHOTPLUG_HOOK_FOLDER``, a folder that is the plug's own.
 
-The sandbox sets them for nova-api and nova-compute if ``SANDBOX_HOOK`` names
-a plug. A plug is a Python file with a function ``functions(folder)``; it
-returns ``{"module:qualified.name": decorator}``. It imports the standard
-library alone, since it is loaded before anything else.
+The sandbox sets them for Nova's services and for Placement if
+``SANDBOX_HOOK`` names a plug. A plug is a Python file with a function
+``functions(folder)``; it returns ``{"module:qualified.name": decorator}``. It
+imports the standard library alone, since it is loaded before anything else.
 """

@@ -224,24 +224,26 @@ def reason(answer):
     return fault.get('reason')
 
 
-def copy_image(arch, name, kernel_option):
+def copy_image(arch, name, kernel_option='', without=()):
     """Copy an image of the sandbox, in place of an earlier copy.
 
     :param arch: x86_64 or aarch64
     :param name: of the copy, which is public
     :param kernel_option: what is added to the command line of the kernel
+    :param without: names of properties that the copy has not
     """
     image = connect('admin').image
     delete_image(name)
     source = image.find_image('memhotplug-' + arch, ignore_missing=False)
     body = image.get('/images/' + source.id).json()
     wanted = {key: value for key, value in body.items()
-              if key.startswith(('hw_', 'kernel_id', 'ramdisk_id'))}
+              if key not in without and key.startswith(
+                  ('hw_', 'kernel_id', 'ramdisk_id', 'os_command_line'))}
+    if kernel_option:
+        wanted['os_command_line'] += ' ' + kernel_option
     answer = image.post('/images', json={
         **wanted, 'name': name, 'disk_format': source.disk_format,
-        'container_format': source.container_format, 'visibility': 'public',
-        'os_command_line': '%s %s' % (
-            body['os_command_line'], kernel_option)})
+        'container_format': source.container_format, 'visibility': 'public'})
     answer.raise_for_status()
     image.put(
         '/images/%s/file' % answer.json()['id'],
