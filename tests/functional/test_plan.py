@@ -494,7 +494,7 @@ class TestNote(PlanTestBase):
         self.assert_note_is_true(server, 1280)
 
     def test_guest_without_a_note_starts_all_the_same(self):
-        with mock.patch('nova_memhotplug.compute.look.observe',
+        with mock.patch('nova_memhotplug.compute.look.seen',
                         side_effect=ValueError('what')):
             server = self.boot_elastic()
         self.assertIsNone(self.note(server))
