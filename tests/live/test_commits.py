@@ -26,7 +26,7 @@ from tests.live import cloud
 from tests.live import hosts
 from tests.live import neighbours
 
-GROWTHS = int(os.environ.get('MEMHOTPLUG_GROWTHS') or 12)
+GROWTHS = int(os.environ.get('MEMHOTPLUG_GROWTHS') or 8)
 SERVERS = 4
 BOOT_MB, STEP_MB, CEILING_MB = 512, 128, 4096
 #: Clients share the processors with the guests and with Nova.
