@@ -46,8 +46,9 @@ LOG = logging.getLogger(__name__)
 
 #: What a resize has to know of an instance, read at once.
 _ATTRIBUTES = ['flavor', 'numa_topology', 'system_metadata']
-#: A database that keeps whole seconds rounds a time by less than this.
-_ROUNDING = datetime.timedelta(seconds=1)
+#: Databases and messages round a time by less than this. A request is given
+#: up much later (``[memhotplug] lost_request_timeout``).
+_ROUNDING = datetime.timedelta(seconds=2)
 
 
 class MemHotplugEndpoint:
@@ -238,13 +239,7 @@ def _is_prompt(sent: ty.Any, fresh: ty.Any, memory_mb: int) -> bool:
     """
     return (fresh.task_state == task_states.RESIZE_PREP and
             fresh.memory_mb == memory_mb and
-            _is_same_time(sent.updated_at, fresh.updated_at))
-
-
-def _is_same_time(said: datetime.datetime, kept: datetime.datetime) -> bool:
-    """Tell whether a time is what the database has kept of another."""
-    return kept == said or (
-        kept.microsecond == 0 and abs(kept - said) < _ROUNDING)
+            fresh.updated_at - sent.updated_at < _ROUNDING)
 
 
 def _refused(exc: errors.MemoryHotplugError) -> exception.ResizeError:

@@ -12,6 +12,7 @@
 
 """Requests that nova-api has accepted and no host has received."""
 
+import datetime
 from unittest import mock
 
 from nova.compute import instance_actions
@@ -39,6 +40,11 @@ class Queue:
     def __call__(self, *request):
         self._requests.append(request)
 
+    def grow_old(self, seconds):
+        """Let time go by for the servers as they are in the requests."""
+        for _context, instance, *_wanted in self._requests:
+            instance.updated_at -= datetime.timedelta(seconds=seconds)
+
     def deliver(self):
         """Deliver the oldest request."""
         self._deliver(*self._requests.pop(0))
@@ -50,6 +56,7 @@ class LostRequestsTestBase(base.MemoryTestBase):
         super().setUp()
         self.flags(lost_request_timeout=TIMEOUT, group='memhotplug')
         self.server = self.boot_elastic()
+        self.queue = None
 
     def lose_casts(self):
         """Let requests to resize memory reach no host.
@@ -57,7 +64,8 @@ class LostRequestsTestBase(base.MemoryTestBase):
         :returns: the ``Queue`` that has them
         """
         cast = rpcapi.MemHotplugAPI.resize_memory
-        queue = Queue(lambda *request: cast(self._hosts, *request))
+        self.queue = queue = Queue(
+            lambda *request: cast(self._hosts, *request))
         self._hosts = rpcapi.MemHotplugAPI()
         patch = mock.patch.object(
             rpcapi.MemHotplugAPI, 'resize_memory', side_effect=queue)
@@ -85,6 +93,8 @@ class LostRequestsTestBase(base.MemoryTestBase):
     def wait_in_vain(self, seconds=TIMEOUT + 1):
         """Let time go by, and then the host's periodic task run."""
         self.grow_old(self.server, seconds)
+        if self.queue is not None:
+            self.queue.grow_old(seconds)
         self.run_periodic_task()
 
     def wait_for_log(self, sentence):
