@@ -172,7 +172,7 @@ class Look:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(CONF.memhotplug.confirm_timeout),
             wait=tenacity.wait_exponential(
-                multiplier=SHORTEST_WAIT, max=LONGEST_WAIT),
+                multiplier=SHORTEST_WAIT, exp_base=1.5, max=LONGEST_WAIT),
             retry=tenacity.retry_if_result(
                 lambda blocks: blocks is not None and
                 not blocks.has_online(added)),

@@ -29,6 +29,9 @@ PAUSED = 'compute_pause_instance'
 UNPAUSED = 'compute_unpause_instance'
 #: Seconds in which all is quiet before something is measured.
 PAUSE = 0.3
+#: Seconds until nova-compute has looked whether a commit stays
+#: (nova_memhotplug.compute.resize, SECONDS_AFTER).
+SECOND_LOOK = 1.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +120,9 @@ class Bed:
         booked = self.watcher.event(answer.request, GROWN)
         online = self.hypervisor.wait_plugged(server_id, before)
         end = max(booked, online)
-        time.sleep(PAUSE)
+        # The host looks once more whether its commit stays, and its call is
+        # recorded when it ends.
+        time.sleep(SECOND_LOOK)
         events = trace.of_request(
             self._reader.read(), answer.request, server_id, answer.sent, end)
         arrived, spans = trace.spans(events)
