@@ -59,7 +59,6 @@ class Books:
 
     def allocate(
         self, context: ty.Any, instance: ty.Any, total_mb: int,
-        flavor: ty.Any = None,
     ) -> None:
         """Bring a server's allocation to what a total takes.
 
@@ -69,13 +68,11 @@ class Books:
         :param context: the request context
         :param instance: a ``nova.objects.Instance``
         :param total_mb: RAM of the server, in MiB
-        :param flavor: the flavor that counts, if not the instance's own
         :raises HostFull: if the host has not that much
         :raises AccountingFailed: if placement does not do it
         """
         self._allocate(
-            context, instance, self.allocation(context, instance), total_mb,
-            flavor)
+            context, instance, self.allocation(context, instance), total_mb)
 
     def claim(
         self, context: ty.Any, instance: ty.Any,
@@ -153,7 +150,7 @@ class Books:
 
     def _allocate(
         self, context: ty.Any, instance: ty.Any,
-        found: placement.Allocation, total_mb: int, flavor: ty.Any,
+        found: placement.Allocation, total_mb: int, flavor: ty.Any = None,
     ) -> None:
         self._placement.set_memory(context, found, accounting.allocation_mb(
             total_mb, (flavor or instance.flavor).extra_specs))

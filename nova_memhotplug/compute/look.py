@@ -134,10 +134,7 @@ class Look:
                      instance=self._instance)
             return
         self._check_whole_blocks(added, block_mb)
-        blocks = self._wait(added, block_mb)
-        self._judge(blocks, added)
-        self._after = dataclasses.replace(
-            self._after, answer=_answer(guest, blocks) if blocks else None)
+        self._judge(self._wait(added, block_mb), added)
 
     def note(self) -> str | None:
         """Make a note of what the guest has.

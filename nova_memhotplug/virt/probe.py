@@ -30,7 +30,7 @@ from lxml import etree
 from oslo_log import log as logging
 from oslo_utils import importutils
 
-from nova_memhotplug.core import domain as domain_mod
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import strategies
 from nova_memhotplug.core import units
 
@@ -103,15 +103,15 @@ def _emulators(
     Guests of another architecture than the host's are emulated, whatever the
     virt type (Nova, virt/libvirt/driver.py, _configure_guest_by_virt_type).
     """
-    root = domain_mod.parse(capabilities)
+    root = domain.parse(capabilities)
     own = root.findtext('host/cpu/arch')
     found = {}
     for arch in root.iterfind("guest[os_type='hvm']/arch"):
         name = arch.get('name', '')
         kind = virt_type if own in (None, name) else 'qemu'
-        for domain in arch.iterfind('domain'):
-            emulator = domain.findtext('emulator', arch.findtext('emulator'))
-            if domain.get('type') == kind and emulator:
+        for offer in arch.iterfind('domain'):
+            emulator = offer.findtext('emulator', arch.findtext('emulator'))
+            if offer.get('type') == kind and emulator:
                 found[name] = kind, emulator
     return found
 
