@@ -16,6 +16,7 @@ Only exceptions of ``nova.exception`` may leave these methods: others do not
 cross the wire (nova/rpc.py, ALLOWED_EXMODS).
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import datetime
 import typing as ty
@@ -30,6 +31,7 @@ from nova import utils
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
 import oslo_messaging as messaging
+import tenacity
 
 from nova_memhotplug.common import history
 from nova_memhotplug.common import rpcapi
@@ -49,6 +51,11 @@ _ATTRIBUTES = ['flavor', 'numa_topology', 'system_metadata']
 #: Databases and messages round a time by less than this. A request is given
 #: up much later (``[memhotplug] lost_request_timeout``).
 _ROUNDING = datetime.timedelta(seconds=2)
+
+#: Seconds between two tries to get the lock of a server that is only looked
+#: at, and how long it is tried: whoever looks is done after a moment, but
+#: whoever detaches a device is not.
+LOCK_PAUSE, LOCK_WAIT = 0.1, 5
 
 
 class MemHotplugEndpoint:
@@ -181,7 +188,8 @@ class MemHotplugEndpoint:
     def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:
         """Bring the books of a server to what its guest has.
 
-        It does not wait for what goes on with the server.
+        It does not wait for what goes on with the server, but for whoever
+        only looks at it, as this host does after each resize.
 
         :param instance: a ``nova.objects.Instance``
         :raises nova.exception.ResizeError: if that could not be done, or
@@ -193,8 +201,17 @@ class MemHotplugEndpoint:
             instance.refresh()
             self._reconciler.server(context.elevated(), instance)
 
+        def unless_busy() -> None:
+            try:
+                locked()
+            except lockutils.AcquireLockFailedException:
+                instance.refresh()
+                if instance.task_state is not None:
+                    raise errors.Busy(task_state=instance.task_state)
+                raise
+
         try:
-            locked()
+            _try_to_lock(unless_busy)
         except lockutils.AcquireLockFailedException:
             raise _refused(errors.Busy(task_state=instance.task_state))
         except errors.MemoryHotplugError as exc:
@@ -240,6 +257,15 @@ def _is_prompt(sent: ty.Any, fresh: ty.Any, memory_mb: int) -> bool:
     return (fresh.task_state == task_states.RESIZE_PREP and
             fresh.memory_mb == memory_mb and
             fresh.updated_at - sent.updated_at < _ROUNDING)
+
+
+def _try_to_lock(function: Callable[[], None]) -> None:
+    """Call a function until it gets the lock that it needs, or too long."""
+    tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(
+            lockutils.AcquireLockFailedException),
+        wait=tenacity.wait_fixed(LOCK_PAUSE),
+        stop=tenacity.stop_after_delay(LOCK_WAIT), reraise=True)(function)
 
 
 def _refused(exc: errors.MemoryHotplugError) -> exception.ResizeError:

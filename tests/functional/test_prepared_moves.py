@@ -24,6 +24,7 @@ from nova.scheduler.client import report
 from nova.tests.functional.api import client
 from nova import utils as nova_utils
 from nova.virt.libvirt import driver
+from oslo_concurrency import lockutils
 from oslo_serialization import jsonutils
 from oslo_utils import uuidutils
 
@@ -310,11 +311,22 @@ class TestBusy(PreparedTestBase):
             return [self.action(self.bodies[action]) for action in asking]
 
         asking = ('migrate', 'os-migrateLive', 'resize')
+        with mock.patch.object(endpoint, 'LOCK_WAIT', 0.2):
+            answers = while_locked()
         self.assertEqual(
             [(409, "Instance %s is in an invalid state for '%s'" % (
-                self.server['id'], action)) for action in asking],
-            while_locked())
+                self.server['id'], action)) for action in asking], answers)
         self.assertEqual(base.BOOT_MB, self.request_spec_mb(self.server))
+        self.live_migrate()
+        self.assert_on('compute2', GROWN_MB)
+
+    def test_lock_of_the_host_is_taken_for_a_moment(self):
+        """The host looks at each server a second after its resize."""
+        held = lockutils.lock(self.server['id'], 'nova-')
+        held.__enter__()
+        release = threading.Timer(0.3, held.__exit__, (None, None, None))
+        release.start()
+        self.addCleanup(release.join)
         self.live_migrate()
         self.assert_on('compute2', GROWN_MB)
 

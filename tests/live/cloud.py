@@ -104,7 +104,9 @@ class Server:
     def act(self, action, user='member'):
         """Post any other action and expect it to be accepted."""
         answer = connect(user).compute.post(self.path + '/action', json=action)
-        answer.raise_for_status()
+        if not answer.ok:
+            raise AssertionError('%s: %d %s' % (
+                action, answer.status_code, answer.text))
 
     def prepare_move(self):
         """Have it prepared for a migration, which Nova then refuses.
