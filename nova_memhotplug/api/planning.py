@@ -32,6 +32,7 @@ import oslo_messaging as messaging
 
 from nova_memhotplug.api import quota
 from nova_memhotplug.api import room
+from nova_memhotplug.common import ahead
 from nova_memhotplug.common import exclusions
 from nova_memhotplug.common import nodes
 from nova_memhotplug.common import rpcapi
@@ -306,15 +307,18 @@ class Inquiry:
 
     def _claim(self, memory_mb: int, flavor: ty.Any) -> Refusals:
         """List what would keep a server from claiming what it needs."""
+        has_host = self._instance.host and self._node is not None
+        looking = ahead.start(
+            self._context, room.check, self._context, self._node,
+            self._instance, memory_mb, flavor) if has_host else None
         try:
             quota.check(self._context, self._instance, memory_mb)
         except errors.OverQuota as refusal:
             yield refusal
-        if not self._instance.host or self._node is None:
+        if looking is None:
             return
         try:
-            room.check(self._context, self._node, self._instance, memory_mb,
-                       flavor)
+            looking.result()
         except (errors.HostFull, errors.HostTooSmall,
                 errors.AccountingFailed) as refusal:
             yield refusal

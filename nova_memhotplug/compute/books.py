@@ -31,6 +31,8 @@ from nova_memhotplug.core import numa
 
 LOG = logging.getLogger(__name__)
 
+Metadata = dict[str, str]
+
 
 class Books:
     """Where Nova accounts for the memory of the servers of a host.
@@ -99,28 +101,29 @@ class Books:
 
     def commit(
         self, context: ty.Any, instance: ty.Any, total_mb: int,
-        cells_mb: Sequence[int], flavor: ty.Any = None,
-        note: str | None = None, ends_task: bool = False,
+        cells_mb: Sequence[int], metadata: Metadata,
+        flavor: ty.Any = None, ends_task: bool = False,
     ) -> None:
         """Write a new total into the instance and the host's usage.
 
-        All change while the resource tracker is held, so that its periodic
-        task sees them before or after, and never counts memory twice.
+        Both change while the resource tracker is held, so that its periodic
+        task sees them before or after, and never counts memory twice. The
+        usage is not reported yet.
 
         :param context: the request context
         :param instance: a ``nova.objects.Instance``; saved
         :param total_mb: RAM it has, in MiB
         :param cells_mb: RAM that each of its NUMA cells has, in MiB; does
             not count for one that has none for Nova
+        :param metadata: its system metadata, with the note of its guest as
+            it is now; see ``annotated``
         :param flavor: a flavor it changes to; None to keep its own
-        :param note: the note of the guest as it is now; None for none
         :param ends_task: whether the resize ends with it, and so the task
             state
         :raises AccountingFailed: if its guest has other cells than Nova has
             on record
         """
         record = _Record.resized(instance, total_mb, cells_mb, flavor)
-        metadata = annotated(context, instance, note)
 
         @utils.synchronized(
             resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
@@ -131,6 +134,27 @@ class Books:
             self._track(instance, before)
 
         locked()
+
+    def report(self, instance: ty.Any) -> None:
+        """Report the usage of a server's host to Nova.
+
+        It does not fail: if it is not done, the periodic task of the resource
+        tracker does it. What placement has on record of the host itself stays
+        as it is.
+
+        :param instance: a ``nova.objects.Instance`` of this host
+        """
+        @utils.synchronized(
+            resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
+        def locked() -> None:
+            if not self._tracker.disabled(instance.node):
+                self._tracker.compute_nodes[instance.node].save()
+
+        try:
+            locked()
+        except Exception:
+            LOG.warning('The usage of host %s is reported later, by the '
+                        'periodic task.', instance.node, exc_info=True)
 
     def provider(self, context: ty.Any, instance: ty.Any) -> str:
         """Find the resource provider of a server's host.
@@ -178,6 +202,7 @@ class Books:
             self._track(instance, before)
 
         locked()
+        self.report(instance)
 
     def _usage(self, instance: ty.Any) -> ty.Any:
         return self._tracker._get_usage_dict(instance, instance)
@@ -187,8 +212,7 @@ class Books:
 
         ResourceTracker.update_usage changes nothing for an instance that it
         tracks already (facts-nova.md, traps). A server that has just come
-        here by a migration counts by that until the periodic task. What
-        placement has on record of the host itself stays as it is.
+        here by a migration counts by that until the periodic task.
         """
         node = instance.node
         if self._tracker.disabled(node) or not (
@@ -197,11 +221,6 @@ class Books:
             return
         self._tracker._update_usage(before, node, sign=-1)
         self._tracker._update_usage(self._usage(instance), node, sign=1)
-        try:
-            self._tracker.compute_nodes[node].save()
-        except Exception:
-            LOG.warning('The usage of host %s is reported later, by the '
-                        'periodic task.', node, exc_info=True)
 
 
 def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:
@@ -216,34 +235,41 @@ def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:
     :param note: the note; None for none
     """
     try:
-        instance.system_metadata = annotated(context, instance, note)
+        instance.system_metadata = annotated(
+            read_metadata(context, instance), note)
         instance.save()
     except Exception:
         LOG.warning('The note of the memory of this server is not saved.',
                     instance=instance, exc_info=True)
 
 
-def annotated(
-    context: ty.Any, instance: ty.Any, note: str | None,
-) -> dict[str, str]:
-    """Put a note in the place of the one in an instance's system metadata.
+def read_metadata(context: ty.Any, instance: ty.Any) -> Metadata:
+    """Read the system metadata of an instance again.
 
     They are saved as a whole, and nova-api writes into them, too: the reason
-    of a lock, for example. So they are read again, unless Nova has changed
-    something in them that it will save.
+    of a lock, for example. What Nova has changed in them and will save
+    stays.
 
     :param context: a request context
     :param instance: a ``nova.objects.Instance``
-    :param note: the note; None for none
-    :returns: the system metadata to be saved
+    :returns: the system metadata
     :raises nova.exception.InstanceNotFound: if it has been deleted
     """
-    current = instance.system_metadata
-    if 'system_metadata' not in instance.obj_what_changed():
-        current = objects.Instance.get_by_uuid(
-            context, instance.uuid,
-            expected_attrs=['system_metadata']).system_metadata
-    others = {key: value for key, value in current.items()
+    if 'system_metadata' in instance.obj_what_changed():
+        return dict(instance.system_metadata)
+    return dict(objects.Instance.get_by_uuid(
+        context, instance.uuid,
+        expected_attrs=['system_metadata']).system_metadata)
+
+
+def annotated(metadata: Metadata, note: str | None) -> Metadata:
+    """Put a note in the place of the one in an instance's system metadata.
+
+    :param metadata: the system metadata, as they were read just now
+    :param note: the note; None for none
+    :returns: the system metadata to be saved
+    """
+    others = {key: value for key, value in metadata.items()
               if key != notes.KEY}
     return others if note is None else others | {notes.KEY: note}
 

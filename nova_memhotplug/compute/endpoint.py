@@ -155,6 +155,9 @@ class MemHotplugEndpoint:
         """
         @utils.synchronized(instance.uuid)
         def locked() -> resize.MemoryResize | None:
+            work = resize.MemoryResize(
+                context.elevated(), instance, self._guests, self._books,
+                self._reconciler)
             fresh = objects.Instance.get_by_uuid(
                 context, instance.uuid, expected_attrs=_ATTRIBUTES)
             if (not _is_prompt(instance, fresh, memory_mb) and
@@ -163,7 +166,8 @@ class MemHotplugEndpoint:
                 LOG.warning('Request %s was given up before it arrived.',
                             context.request_id, instance=instance)
                 return None
-            return self._resize(context, fresh, memory_mb, flavor)
+            self._resize(context, fresh, work, memory_mb, flavor)
+            return work
 
         done = locked()
         if done is not None:
@@ -172,17 +176,14 @@ class MemHotplugEndpoint:
     @compute_manager.reverts_task_state
     @compute_manager.wrap_instance_fault
     def _resize(
-        self, context: ty.Any, instance: ty.Any, memory_mb: int,
-        flavor: ty.Any,
-    ) -> resize.MemoryResize:
-        work = resize.MemoryResize(
-            context.elevated(), instance, self._guests, self._books,
-            self._reconciler)
+        self, context: ty.Any, instance: ty.Any, work: resize.MemoryResize,
+        memory_mb: int, flavor: ty.Any,
+    ) -> None:
         with compute_utils.EventReporter(
                 context, history.EVENT, self.host, instance.uuid):
             self._check_still_wanted(instance)
-            work.run(memory_mb, flavor)
-        return work
+            work.run(instance, memory_mb, flavor)
+        work.report()
 
     @messaging.expected_exceptions(exception.ResizeError)
     def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:

@@ -42,8 +42,9 @@ CONF = options.CONF
 LOG = logging.getLogger(__name__)
 
 #: Seconds that a guest has to take memory before its agent is asked for the
-#: first time: a quick guest is done by then, and is asked once.
-FIRST_LOOK = 0.015
+#: first time: a quick guest is done by then, and is asked once. Each question
+#: takes time of the guest, too.
+FIRST_LOOK = 0.03
 #: Seconds between two looks at the guest's memory blocks: at first, and at
 #: the most.
 SHORTEST_WAIT, LONGEST_WAIT = 0.03, 0.5
@@ -99,18 +100,20 @@ def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
 class Look:
     """The look of one resize at its guest: once before, once after.
 
-    :param live: the ``virt.guest.LiveGuest``
+    :param guests: the ``virt.guest.Guests`` of this host
     :param instance: a ``nova.objects.Instance``
+    :raises nova.exception.InstanceNotFound: if it has no domain
     :raises GuestOff: if its guest does not run
     :raises UnreadableDomain: if its domain cannot be read
     :raises HypervisorRefused: if libvirt does not tell
     """
 
-    def __init__(self, live: ty.Any, instance: ty.Any):
-        self._live = live
+    def __init__(self, guests: ty.Any, instance: ty.Any):
+        #: The ``virt.guest.LiveGuest``.
+        self.live = guests.of(instance)
         self._instance = instance
-        self._agent = live.agent(is_patient=True)
-        guest = _read(live)
+        self._agent = self.live.agent(is_patient=True)
+        guest = _read(self.live)
         self.before = seen(guest, instance, self._heard_mb(guest))
         self._after: observations.Observation | None = None
 
@@ -123,7 +126,7 @@ class Look:
         :raises GuestRefused: if the agent answers, but the memory is not
             there
         """
-        guest = self._live.read()
+        guest = self.live.read()
         self._after = dataclasses.replace(self.before, guest=guest)
         had = {dev.alias for dev in self.before.guest.devices}
         added = [dev for dev in guest.devices
@@ -146,7 +149,7 @@ class Look:
     def _heard_mb(self, guest: domain.GuestMemory) -> int:
         """Ask for the guest's memory block."""
         now_mb = None
-        if guest.is_agent_there and not self._live.is_paused():
+        if guest.is_agent_there and not self.live.is_paused():
             now_mb = self._agent.block_mb()
         return _heard_mb(self._instance, now_mb or 0)
 
@@ -163,7 +166,7 @@ class Look:
         self, added: Sequence[device.MemoryDevice], block_mb: int,
     ) -> blocklist.BlockList | None:
         """Wait until the guest uses the new memory, or for the time-out."""
-        if self._live.is_paused():
+        if self.live.is_paused():
             return None
         time.sleep(FIRST_LOOK)
         retrying = tenacity.Retrying(

@@ -276,7 +276,10 @@ class Reconciler:
         if found.instance_differs:
             self._books.commit(
                 context, instance, found.present_mb, found.cells_mb,
-                note=_note_of(instance, guest))
+                books.annotated(
+                    books.read_metadata(context, instance),
+                    _note_of(instance, guest)))
+            self._books.report(instance)
         known_mb = found.record.allocated_mb
         if is_allocated_here and known_mb != found.expected_mb:
             self._books.allocate(context, instance, found.present_mb)

@@ -25,6 +25,7 @@ from nova import utils
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
 
+from nova_memhotplug.common import ahead
 from nova_memhotplug.common import history
 from nova_memhotplug.common import placement
 from nova_memhotplug.common import specs
@@ -33,7 +34,6 @@ from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import notes
 from nova_memhotplug.core import planner
 
 LOG = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ LOG = logging.getLogger(__name__)
 #: commit did not stay.
 SECONDS_AFTER = 1
 LOOKS_AFTER = 5
+#: Seconds for which the system metadata of an instance count as just read.
+METADATA_AGE = 0.1
 
 
 class _Commit(ty.NamedTuple):
@@ -64,8 +66,32 @@ class _Commit(ty.NamedTuple):
             self.total_mb, self.flavor.flavorid)
 
 
+class _Metadata:
+    """The system metadata of an instance, read while the guest is waited for.
+
+    What another writes into them after that is lost, so they are read again
+    if it has been long ago (``books.read_metadata``).
+    """
+
+    def __init__(self, context: ty.Any, instance: ty.Any):
+        self._arguments = context, books.read_metadata, context, instance
+        self._start()
+
+    def _start(self) -> None:
+        self._time = time.monotonic()
+        self._reading = ahead.start(*self._arguments)
+
+    def result(self) -> books.Metadata:
+        """Return them as they were a moment ago."""
+        if time.monotonic() - self._time > METADATA_AGE:
+            self._start()
+        return self._reading.result()
+
+
 class MemoryResize:
     """Bring one server to a wanted total.
+
+    It begins at once to look at the guest, and at what it has allocated.
 
     :param context: an admin's request context
     :param instance: a ``nova.objects.Instance``, locked by the caller
@@ -84,10 +110,16 @@ class MemoryResize:
         self._guests = guests
         self._reconciler = reconciler
         self._committed: _Commit | None = None
+        self._looking = ahead.start(context, look.Look, guests, instance)
+        self._allocation = ahead.start(
+            context, ledger.allocation, context, instance)
 
-    def run(self, wanted_mb: int, flavor: ty.Any = None) -> None:
+    def run(
+        self, instance: ty.Any, wanted_mb: int, flavor: ty.Any = None,
+    ) -> None:
         """Do it, and end the task state of the server.
 
+        :param instance: the ``nova.objects.Instance`` as it is now
         :param wanted_mb: RAM the server is to have, in MiB
         :param flavor: the ``nova.objects.Flavor`` that it changes to; None
             to keep its own
@@ -95,14 +127,15 @@ class MemoryResize:
             guest and the books are then as they were, or the sentence says
             what is different
         """
+        self._instance = instance
         try:
             self._run(wanted_mb, flavor)
         except errors.MemoryHotplugError as exc:
             raise exception.ResizeError(reason=history.pack(exc))
 
     def _run(self, wanted_mb: int, flavor: ty.Any) -> None:
-        live = self._guests.of(self._instance)
-        seen = look.Look(live, self._instance)
+        seen = self._looking.result()
+        live = seen.live
         found = self._settled(seen)
         plan = self._plan(seen, wanted_mb)
         try:
@@ -111,12 +144,14 @@ class MemoryResize:
                 plan.own_cells_mb, flavor)
             for change in plan.changes:
                 live.apply(change)
+            metadata = _Metadata(self._context, self._instance)
             if plan.changes:
                 seen.confirm()
             self._check_alive(live)
             self._books.commit(
                 self._context, self._instance, wanted_mb, plan.own_cells_mb,
-                flavor, seen.note(), ends_task=True)
+                books.annotated(metadata.result(), seen.note()), flavor,
+                ends_task=True)
             self._committed = _Commit(
                 wanted_mb, plan.own_cells_mb, self._instance.flavor)
         except Exception as exc:
@@ -128,6 +163,10 @@ class MemoryResize:
         LOG.info('Memory grown from %(present)d to %(wanted)d MiB.',
                  {'present': plan.present_mb, 'wanted': wanted_mb},
                  instance=self._instance)
+
+    def report(self) -> None:
+        """Report the usage of the host, which nobody has to wait for."""
+        self._books.report(self._instance)
 
     def see_it_stay(self) -> None:
         """Look whether another has put an older flavor back (design T11).
@@ -175,9 +214,11 @@ class MemoryResize:
                         'it gets %(total)d MiB again.', {
                             'found': self._instance.flavor.memory_mb,
                             'total': done.total_mb}, instance=self._instance)
+            # It was read just now.
             self._books.commit(
                 self._context, self._instance, done.total_mb, done.cells_mb,
-                done.flavor, self._instance.system_metadata.get(notes.KEY))
+                self._instance.system_metadata, done.flavor)
+            self.report()
             return False
 
         return locked()
@@ -191,7 +232,7 @@ class MemoryResize:
 
         :returns: what the server has allocated then
         """
-        found = self._books.allocation(self._context, self._instance)
+        found = self._allocation.result()
         if self._reconciler.settle(
                 self._context, self._instance, seen.before.guest,
                 found.memory_mb):

@@ -13,6 +13,7 @@
 
 import os
 import threading
+import time
 from unittest import mock
 
 import ddt
@@ -30,6 +31,7 @@ from sqlalchemy import event
 
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import resize
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
 from nova_memhotplug.policies import server_memory as policies
@@ -428,6 +430,21 @@ class TestNote(PlanTestBase):
             'mine', self.api.get_server(server['id'])['locked_reason'])
         self.assertEqual(
             1024, notes.read(self.note(server)).guest.present_mb)
+
+    def test_commit_after_a_slow_guest_keeps_what_the_api_writes(self):
+        server = self.boot_elastic()
+        confirm = look.Look.confirm
+
+        def confirm_late(seen):
+            time.sleep(2 * resize.METADATA_AGE)
+            self.api.post_server_action(
+                server['id'], {'lock': {'locked_reason': 'mine'}})
+            confirm(seen)
+
+        with mock.patch.object(look.Look, 'confirm', confirm_late):
+            self.grow(server, 1024)
+        self.assertEqual(
+            'mine', self.api.get_server(server['id'])['locked_reason'])
 
     def test_start_keeps_what_the_api_writes(self):
         server = self.boot_elastic()
