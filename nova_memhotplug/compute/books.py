@@ -24,11 +24,15 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova_memhotplug.common import nodes
+from nova_memhotplug.common import options
 from nova_memhotplug.common import placement
 from nova_memhotplug.core import accounting
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import drift
 from nova_memhotplug.core import notes
 from nova_memhotplug.core import numa
 
+CONF = options.CONF
 LOG = logging.getLogger(__name__)
 
 Metadata = dict[str, str]
@@ -221,6 +225,34 @@ class Books:
             return
         self._tracker._update_usage(before, node, sign=-1)
         self._tracker._update_usage(self._usage(instance), node, sign=1)
+
+
+def compare(
+    instance: ty.Any, guest: domain.GuestMemory | None,
+    allocated_mb: int | None, is_reserved: bool | None = None,
+) -> drift.Drift:
+    """Compare an instance with its guest.
+
+    :param instance: a ``nova.objects.Instance``
+    :param guest: what its live domain has; None if it does not run
+    :param allocated_mb: what it has allocated, in MiB; None to leave that
+        out
+    :param is_reserved: whether nova-api has reserved the wanted total in the
+        instance; None to tell by its task state
+    :returns: what differs
+    :raises ForeignDevices: if it has memory that must not be adopted
+    """
+    flavor = instance.flavor
+    if is_reserved is None:
+        is_reserved = instance.task_state == task_states.RESIZE_PREP
+    record = drift.Record(
+        flavor_mb=flavor.memory_mb,
+        instance_mb=flavor.memory_mb if is_reserved else instance.memory_mb,
+        allocated_mb=allocated_mb,
+        cells_mb=nodes.cells_mb(instance.numa_topology),
+        extra_specs=flavor.extra_specs)
+    return drift.compare(
+        record, guest, CONF.memhotplug.adopt_foreign_devices)
 
 
 def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:

@@ -97,6 +97,21 @@ def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
         return None
 
 
+def note_of(guest: domain.GuestMemory | None, instance: ty.Any) -> str | None:
+    """Make the note of a guest whose domain was read just now.
+
+    What its agent has said cannot be seen from the domain, so the note that
+    it has is believed in that.
+
+    :param guest: what its live domain has; None if it does not run
+    :param instance: a ``nova.objects.Instance``
+    :returns: the note; None if none can be made
+    """
+    if guest is None:
+        return None
+    return notes.write(seen(guest, instance, _heard_mb(instance, 0)))
+
+
 class Look:
     """The look of one resize at its guest: once before, once after.
 

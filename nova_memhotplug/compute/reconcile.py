@@ -14,12 +14,10 @@
 
 There is no list of operations under way that could be lost. What a guest has
 is in its live domain; a server without one starts with what its flavor says.
-At service start all servers of the host are compared, by a few questions for
-all of them together; later those that something has happened to.
+At service start all servers of the host are compared, later those that
+something has happened to (``compute.sweep``).
 """
 
-from collections.abc import Callable
-from collections.abc import Mapping
 import contextlib
 import typing as ty
 
@@ -33,17 +31,15 @@ from nova import utils
 from oslo_log import log as logging
 
 from nova_memhotplug.common import history
-from nova_memhotplug.common import nodes
 from nova_memhotplug.common import options
 from nova_memhotplug.common import placement
 from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import due
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import sweep
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import drift
-from nova_memhotplug.core import errors
-from nova_memhotplug.core import notes
 
 CONF = options.CONF
 LOG = logging.getLogger(__name__)
@@ -59,12 +55,6 @@ _FIELDS = ('flavor', 'memory_mb', 'instance_type_id', 'numa_topology')
 #: States in which the guest of a server may run, and is the truth. While Nova
 #: resizes a server cold, it keeps two flavors and knows which one counts.
 _MAY_RUN = (*states.SETTLED, vm_states.ERROR)
-
-#: What is wrong with one server alone, and no answer that failed.
-_STANDING = (errors.ForeignDevices, errors.HostFull, errors.NothingAllocated,
-             errors.UnreadableDomain)
-#: Of these, those that are tried again until they are no more.
-_RETRIED = (errors.HostFull, errors.NothingAllocated)
 
 
 class Reconciler:
@@ -83,11 +73,10 @@ class Reconciler:
         self._host = host
         self._guests = guests
         self._books = ledger
-        self._placement = records
         self._due = due.DueList()
         self._back_off = due.BackOff()
-        # What was said of a server, by its UUID: once is enough.
-        self._said: dict[str, str] = {}
+        self._sweep = sweep.Sweep(
+            host, guests, ledger, records, self._due, self)
 
     def remember(self, instance: ty.Any) -> None:
         """Look at a server again, with the next periodic tasks.
@@ -108,7 +97,7 @@ class Reconciler:
         try:
             self._release_lost(context)
             if self._back_off.is_over():
-                _Pass(self, context).run()
+                self._sweep.run(context)
                 self._back_off.succeeded()
         except Exception as exc:
             self._back_off.failed()
@@ -116,20 +105,16 @@ class Reconciler:
                         'compared with the books; a later periodic task goes '
                         'on: %s', exc, exc_info=True)
 
-    def server(
-        self, context: ty.Any, instance: ty.Any,
-        task_state: str | None = None,
-    ) -> bool:
+    def server(self, context: ty.Any, instance: ty.Any) -> bool:
         """Bring the books of one server to what its guest has.
 
         :param context: an admin's request context
         :param instance: a ``nova.objects.Instance``, locked by the caller
-        :param task_state: the task state in which the caller has put it
         :returns: whether anything was different
         :raises ForeignDevices: if it has memory that must not be adopted
         :raises MemoryHotplugError: if it could not be done
         """
-        if not self._is_ours(instance, task_state):
+        if not self._is_ours(instance):
             return False
         guest = self._read(instance)
         return self.settle(
@@ -149,7 +134,7 @@ class Reconciler:
         :raises ForeignDevices: if it has memory that must not be adopted
         :raises MemoryHotplugError: if it could not be done
         """
-        found = _compare(instance, guest, allocated_mb)
+        found = books.compare(instance, guest, allocated_mb)
         if found.exists:
             with self._record(instance):
                 self._correct(context, instance, found, guest)
@@ -165,7 +150,7 @@ class Reconciler:
         :raises MemoryHotplugError: if it could not be done
         """
         guest = self._read(instance)
-        found = _compare(
+        found = books.compare(
             instance, guest, self._allocated_mb(context, instance),
             is_reserved=False)
         if found.exists:
@@ -207,7 +192,7 @@ class Reconciler:
         for field in _FIELDS:
             setattr(instance, field, getattr(stored, field))
         instance.obj_reset_changes(_FIELDS)
-        found = _compare(instance, guest, allocated_mb=None)
+        found = books.compare(instance, guest, allocated_mb=None)
         if not found.instance_differs:
             return
         self.remember(instance)
@@ -235,9 +220,20 @@ class Reconciler:
                         'compared with its flavor; a later periodic task '
                         'does it.', instance=instance, exc_info=True)
 
-    def _is_ours(self, instance: ty.Any, task_state: str | None) -> bool:
-        return (instance.host == self._host and
-                states.is_settled(instance, task_state))
+    def renew_note(self, context: ty.Any, instance: ty.Any) -> None:
+        """Leave a note of what the guest of a server has now.
+
+        :param context: an admin's request context
+        :param instance: a ``nova.objects.Instance``, locked by the caller
+        :raises MemoryHotplugError: if that cannot be read; the note that it
+            has stays
+        """
+        if self._is_ours(instance):
+            note = look.note_of(self._read(instance), instance)
+            books.leave_note(context, instance, note)
+
+    def _is_ours(self, instance: ty.Any) -> bool:
+        return instance.host == self._host and states.is_settled(instance)
 
     def _read(self, instance: ty.Any) -> domain.GuestMemory | None:
         """Read what the guest has; None if it does not run."""
@@ -278,7 +274,7 @@ class Reconciler:
                 context, instance, found.present_mb, found.cells_mb,
                 books.annotated(
                     books.read_metadata(context, instance),
-                    _note_of(instance, guest)))
+                    look.note_of(guest, instance)))
             self._books.report(instance)
         known_mb = found.record.allocated_mb
         if is_allocated_here and known_mb != found.expected_mb:
@@ -291,29 +287,6 @@ class Reconciler:
                 'allocated': 'unknown' if known_mb is None else known_mb,
                 'expected': found.expected_mb},
             instance=instance)
-
-    # Of many servers
-
-    def _list(
-        self, context: ty.Any, uuids: list[str] | None,
-    ) -> dict[str, ty.Any]:
-        """List elastic servers of the host, by UUID."""
-        if uuids is None:
-            found = objects.InstanceList.get_by_host(
-                context, self._host, expected_attrs=_ATTRIBUTES)
-        else:
-            found = objects.InstanceList.get_by_filters(
-                context, {'host': self._host, 'uuid': uuids,
-                          'deleted': False}, expected_attrs=_ATTRIBUTES)
-        return {instance.uuid: instance for instance in found
-                if states.is_elastic(instance.flavor)}
-
-    def _say(self, instance: ty.Any, exc: errors.MemoryHotplugError) -> None:
-        if self._said.get(instance.uuid) != exc.code:
-            self._said[instance.uuid] = exc.code
-            LOG.error('%s', exc, instance=instance)
-
-    # Lost requests
 
     def _release_lost(self, context: ty.Any) -> None:
         """Release servers that wait for a request which never comes.
@@ -331,7 +304,8 @@ class Reconciler:
                 # Whoever works on a request has the lock: it is not waited
                 # for.
                 if _lost_request(context, instance):
-                    _locked(instance, self._release, context, instance)
+                    utils.synchronized(instance.uuid)(self._release)(
+                        context, instance)
             except exception.InstanceNotFound:
                 LOG.debug('The server is gone.', instance=instance)
             except Exception:
@@ -357,177 +331,6 @@ class Reconciler:
         history.give_up(instance, request_id, self._host, timeout)
 
 
-class _Pass:
-    """One look at the servers of a host that need one.
-
-    What concerns all of them is asked once, and no earlier than for the
-    first that can be compared. One answer that fails ends it: the next
-    question would fail, too, and libvirt takes half a minute to say that it
-    is busy (facts-events.md, 0.6).
-
-    :param owner: the ``Reconciler``
-    :param context: an admin's request context
-    """
-
-    def __init__(self, owner: Reconciler, context: ty.Any):
-        self._owner = owner
-        self._context = context
-        self._due = owner._due
-        self._allocations: Mapping[str, int] | None = None
-        self._running: Mapping[str, ty.Any] | None = None
-        self._free_mb: int | None = None
-
-    def run(self) -> None:
-        """Look at all of them.
-
-        :raises Exception: if somebody did not answer; the servers that were
-            not looked at stay due
-        """
-        entries = self._due.entries()
-        if entries is not None and not entries:
-            return
-        found = self._owner._list(
-            self._context, None if entries is None else list(entries))
-        if entries is None:
-            self._due.fill(found)
-        for uuid, entry in (self._due.entries() or {}).items():
-            if uuid in found:
-                self._try(found[uuid], entry)
-            elif entries is None or uuid in entries:
-                # It is on this host no more, or was never elastic.
-                self._due.drop(uuid)
-
-    def _try(self, instance: ty.Any, entry: due.Entry) -> None:
-        try:
-            is_done = self._look(instance, entry)
-        except exception.InstanceNotFound:
-            LOG.debug('The server is gone.', instance=instance)
-            self._due.drop(instance.uuid)
-        except _STANDING as exc:
-            self._owner._say(instance, exc)
-            if not isinstance(exc, _RETRIED):
-                self._due.looked_at(instance.uuid)
-        except Exception:
-            self._due.defer(instance.uuid)
-            raise
-        else:
-            self._owner._said.pop(instance.uuid, None)
-            if is_done:
-                self._due.looked_at(instance.uuid)
-
-    def _look(self, instance: ty.Any, entry: due.Entry) -> bool:
-        """Look at one server.
-
-        :returns: whether it could be looked at; not while something is going
-            on with it
-        """
-        if instance.task_state or instance.vm_state == vm_states.RESIZED:
-            return False
-        if not states.is_settled(instance):
-            return True
-        live = self._live(instance)
-        guest = live and live.read()
-        if live and entry.is_remembered:
-            live.forget_gone(guest)
-        found = _compare(instance, guest, self._allocated_mb(instance))
-        if found.exists and self._has_room(instance, found):
-            _locked(instance, self._correct, instance)
-        elif live and (_note_of(instance, guest) !=
-                       instance.system_metadata.get(notes.KEY)):
-            _locked(instance, self._renew_note, instance)
-        return True
-
-    def _live(self, instance: ty.Any) -> ty.Any:
-        if self._running is None:
-            self._running = self._owner._guests.running()
-        return self._running.get(instance.uuid)
-
-    def _allocated_mb(self, instance: ty.Any) -> int:
-        if self._allocations is None:
-            self._allocations = self._owner._placement.allocated_on(
-                self._context,
-                self._owner._books.provider(self._context, instance))
-        try:
-            return self._allocations[instance.uuid]
-        except KeyError:
-            raise errors.NothingAllocated(uuid=instance.uuid)
-
-    def _has_room(self, instance: ty.Any, found: drift.Drift) -> bool:
-        """Tell whether it is worth while to try to correct the books.
-
-        A host that was full is asked before, so that not each period records
-        one more failure with the server.
-        """
-        if self._owner._said.get(instance.uuid) != errors.HostFull.code:
-            return True
-        if self._free_mb is None:
-            self._free_mb = self._owner._placement.free_mb(
-                self._owner._books.provider(self._context, instance))
-        if self._free_mb < found.missing_mb:
-            raise errors.HostFull(
-                asked_mb=found.missing_mb, free_mb=self._free_mb)
-        return True
-
-    def _correct(self, instance: ty.Any) -> None:
-        """Look again under the lock, and correct what differs then."""
-        instance.refresh()
-        if self._owner.server(self._context, instance):
-            self._due.remember(instance.uuid)
-
-    def _renew_note(self, instance: ty.Any) -> None:
-        instance.refresh()
-        if self._owner._is_ours(instance, None):
-            # An error ends this before the note is touched.
-            books.leave_note(self._context, instance, _note_of(
-                instance, self._owner._read(instance)))
-
-
-def _locked(
-    instance: ty.Any, function: Callable[..., None], *arguments: ty.Any,
-) -> None:
-    """Call a function under Nova's lock of an instance."""
-    utils.synchronized(instance.uuid)(function)(*arguments)
-
-
 def _lost_request(context: ty.Any, instance: ty.Any) -> str | None:
     return history.lost_request(
         context, instance, CONF.memhotplug.lost_request_timeout)
-
-
-def _compare(
-    instance: ty.Any, guest: domain.GuestMemory | None,
-    allocated_mb: int | None, is_reserved: bool | None = None,
-) -> drift.Drift:
-    """Compare an instance with its guest.
-
-    :param allocated_mb: what it has allocated, in MiB; None to leave that
-        out
-    :param is_reserved: whether nova-api has reserved the wanted total in the
-        instance; None to tell by its task state
-    """
-    flavor = instance.flavor
-    if is_reserved is None:
-        is_reserved = instance.task_state == task_states.RESIZE_PREP
-    record = drift.Record(
-        flavor_mb=flavor.memory_mb,
-        instance_mb=flavor.memory_mb if is_reserved else instance.memory_mb,
-        allocated_mb=allocated_mb,
-        cells_mb=nodes.cells_mb(instance.numa_topology),
-        extra_specs=flavor.extra_specs)
-    return drift.compare(
-        record, guest, CONF.memhotplug.adopt_foreign_devices)
-
-
-def _note_of(
-    instance: ty.Any, guest: domain.GuestMemory | None,
-) -> str | None:
-    """Make the note of a guest that was read just now.
-
-    What its agent has said cannot be seen from the domain, so the note that
-    it has is believed in that.
-    """
-    if guest is None:
-        return None
-    said = notes.read(instance.system_metadata.get(notes.KEY))
-    return notes.write(look.seen(
-        guest, instance, said.heard_mb if said else 0))

@@ -269,7 +269,7 @@ class TestHostFull(ServiceStartTestBase):
         self.assertEqual(1024, self.instance(server).flavor.memory_mb)
         self.assertEqual(base.BOOT_MB, self.allocation(server))
         self.assertEqual(1, self.logged(
-            'ERROR [nova_memhotplug.compute.reconcile] The host of this '
+            'ERROR [nova_memhotplug.compute.sweep] The host of this '
             'server has 128 MiB of memory free; 512 MiB more'))
         self.assertEqual(1, self.reconciled(server))
         self.assertEqual({server['id']}, self.due())
