@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 
 import testtools
 
@@ -25,6 +24,7 @@ from tests.unit.shim import runner
 RAM = '{"qom-type":"memory-backend-ram","id":"ram-node1","size":0}'
 NODE = ['-numa', 'node,nodeid=1']
 WITH_MEMDEV = ['-numa', 'node,nodeid=1,memdev=ram-node1']
+EMPTY = ['-object', RAM, *WITH_MEMDEV]
 
 # What libvirt 11.3 and 9.0 write for a cell of 1 GiB and an empty one.
 LIBVIRT = [
@@ -41,92 +41,59 @@ LIBVIRT_AFTER = LIBVIRT[:11] + NODE + LIBVIRT[15:]
 DROPPED = {
     'memfd': RAM.replace('-ram"', '-memfd"', 1),
     'file': RAM.replace('-ram"', '-file"', 1),
-    'other order': '{"size":0,"id":"ram-node1",'
-                   '"qom-type":"memory-backend-ram"}',
-    'blanks': ' {\t"size" :\r\n0 , "id": "ram-node1" ,'
-              '"qom-type":"memory-backend-ram"\n} '.lstrip(),
+    'size before the id': '{"qom-type":"memory-backend-ram","size":0,'
+                          '"id":"ram-node1"}',
     'binding': RAM[:-1] + ',"host-nodes":[0,1],"policy":"bind"}',
-    'prealloc': RAM[:-1] + ',"prealloc":true,"prealloc-threads":4}',
-    'size of a nested object': RAM[:-1] + ',"x":{"size":1,"id":"y"}}',
+    'prealloc': RAM[:-1] + ',"prealloc":true,"prealloc-context":"tc"}',
     'escaped quotes': RAM[:-1] + ',"mem-path":"/a\\",\\"size\\":1,\\"/"}',
     'escaped backslash': RAM[:-1] + ',"mem-path":"/a\\\\"}',
-    'other numbers': RAM[:-1] + ',"a":-1.5e+3,"b":0.1,"c":[]}',
-    'minus zero': RAM.replace(':0}', ':-0}'),
-    'key=value': 'memory-backend-ram,id=ram-node1,size=0',
-    'explicit type': 'qom-type=memory-backend-ram,id=ram-node1,size=0',
-    'type last': 'size=0,id=ram-node1,qom-type=memory-backend-file',
-    'flag': 'memory-backend-ram,share,id=ram-node1,size=0',
-    'doubled comma': 'memory-backend-file,mem-path=/a,,size=1,'
-                     'size=0,id=ram-node1',
-    '0M': 'memory-backend-ram,id=ram-node1,size=0M',
-    '0g': 'memory-backend-ram,id=ram-node1,size=0g',
-    '0x0': 'memory-backend-ram,id=ram-node1,size=0x0',
-    '0.0k': 'memory-backend-ram,id=ram-node1,size=0.0k',
-    '000': 'memory-backend-ram,id=ram-node1,size=000',
 }
 
 # Name of the case -> the -object argument that stays.
 KEPT = {
     'has a size': RAM.replace(':0}', ':2097152}'),
     'no memory': RAM.replace('memory-backend-ram', 'rng-random'),
-    'similar type': RAM.replace('backend-ram', 'backend-rambo'),
     'no id': '{"qom-type":"memory-backend-ram","size":0}',
     'no size': '{"qom-type":"memory-backend-ram","id":"ram-node1"}',
     'size is text': RAM.replace(':0}', ':"0"}'),
     'size is real': RAM.replace(':0}', ':0.0}'),
     'size below': '{"qom-type":"memory-backend-ram","id":"ram-node1",'
-                  '"x":{"size":0}}',
+                  '"x":{"y":1,"size":0}}',
     'size in a list': '{"qom-type":"memory-backend-ram","id":"ram-node1",'
                       '"x":["size",0]}',
     'size in a string': '{"qom-type":"memory-backend-ram",'
-                        '"id":"ram-node1","x":"\\"size\\":0"}',
-    'two sizes': RAM[:-1] + ',"size":1048576}',
-    'two ids': RAM[:-1] + ',"id":"y"}',
+                        '"id":"ram-node1","x":",\\"size\\":0"}',
+    'size at the end of a name': '{"qom-type":"memory-backend-ram",'
+                                 '"id":"ram-node1","x,\\"size":0}',
     'an id that QEMU refuses': RAM.replace('ram-node1', 'ram node1'),
     'escapes': RAM.replace('ram-node1', 'ram\\u002dnode1'),
-    'not closed': RAM[:-1],
-    'closed twice': RAM + '}',
-    'closed wrongly': RAM[:-1] + ']',
-    'text after it': RAM + 'x',
-    'ends in a string': RAM + '"',
-    'string left open': RAM[:-1] + ',"x":"\\"}',
-    'no comma': RAM.replace(',"id"', '"id"'),
-    'comma at the end': RAM[:-1] + ',}',
-    'not JSON': RAM.replace(':0', ':00'),
-    'blank before it': ' ' + RAM,
+    'blanks': RAM.replace(',', ', '),
+    'another order': '{"size":0,"id":"ram-node1",'
+                     '"qom-type":"memory-backend-ram"}',
+    'options': 'memory-backend-ram,id=ram-node1,size=0',
     'list': '[' + RAM + ']',
-    '0x0M': 'memory-backend-ram,id=ram-node1,size=0x0M',
-    'unit only': 'memory-backend-ram,id=ram-node1,size=M',
-    '1': 'memory-backend-ram,id=ram-node1,size=1',
-    '0.5M': 'memory-backend-ram,id=ram-node1,size=0.5M',
-    'comma in size': 'memory-backend-ram,id=ram-node1,size=0,,1',
-    'size within a path': 'memory-backend-file,id=ram-node1,'
-                          'mem-path=/a,,size=0',
-    'similar name': 'memory-backend-ram,id=ram-node1,xsize=0',
-    'sizes': 'memory-backend-ram,id=ram-node1,size=0,size=1M',
     'nothing': '',
     'brace': '{',
 }
 
 # Name of the case -> -numa argument before and after.
 NUMA = {
-    'last': ('node,nodeid=1,memdev=ram-node1', 'node,nodeid=1'),
-    'middle': ('node,memdev=ram-node1,nodeid=1', 'node,nodeid=1'),
-    'first': ('memdev=ram-node1,type=node,nodeid=1', 'type=node,nodeid=1'),
     'processors': ('node,nodeid=1,cpus=2-3,cpus=6,memdev=ram-node1',
                    'node,nodeid=1,cpus=2-3,cpus=6'),
-    'initiator': ('node,nodeid=1,memdev=ram-node1,initiator=0',
+    'initiator': ('node,nodeid=1,initiator=0,memdev=ram-node1',
                   'node,nodeid=1,initiator=0'),
+    'middle': ('node,memdev=ram-node1,nodeid=1',) * 2,
     'other backend': ('node,nodeid=0,memdev=ram-node0',) * 2,
     'longer id': ('node,nodeid=1,memdev=ram-node11',) * 2,
     'shorter id': ('node,nodeid=1,memdev=ram-node',) * 2,
+    'two ids': ('node,nodeid=1,memdev=ram-node1 m',) * 2,
     'distance': ('dist,src=0,dst=1,val=20',) * 2,
-    'processor': ('cpu,node-id=1,socket-id=0',) * 2,
     'heterogeneous': ('hmat-lb,initiator=0,target=1,hierarchy=memory,'
                       'data-type=access-latency,latency=5',) * 2,
-    'no node': ('memdev=ram-node1',) * 2,
+    'no node': ('dist,nodeid=1,memdev=ram-node1',) * 2,
     'other name': ('node,nodeid=1,xmemdev=ram-node1',) * 2,
-    'twice': ('node,memdev=ram-node1,memdev=ram-node0',) * 2,
+    'twice': ('node,memdev=ram-node0,nodeid=1,memdev=ram-node1',) * 2,
+    'doubled comma': ('node,nodeid=1,,memdev=ram-node1',) * 2,
 }
 
 # Command lines that pass as they are, whatever they hold.
@@ -179,7 +146,8 @@ class ShimTestCase(testtools.TestCase):
     def test_numa(self):
         for name, (before, after) in NUMA.items():
             self._assert_becomes(
-                ['-numa', after], ['-object', RAM, '-numa', before], name)
+                [*NODE, '-numa', after],
+                ['-object', RAM, *WITH_MEMDEV, '-numa', before], name)
 
     def test_untouched(self):
         for arguments in UNTOUCHED:
@@ -191,9 +159,12 @@ class ShimTestCase(testtools.TestCase):
                                  [*words, '-object', RAM, *WITH_MEMDEV,
                                   *words[::-1]])
 
-    def test_two_dashes(self):
-        self._assert_becomes(['--numa', 'node,nodeid=1'], [
-            '--object', RAM, '--numa', WITH_MEMDEV[1]])
+    def test_a_backend_that_no_node_names_is_left_to_qemu(self):
+        for words in ([], ['-machine', 'q35,memory-backend=ram-node1'],
+                      ['-device', 'pc-dimm,memdev=ram-node1'],
+                      ['-numa', 'node,nodeid=1,memdev=ram-node2']):
+            arguments = ['-object', RAM, *words]
+            self._assert_becomes(arguments, arguments)
 
     def test_numa_first(self):
         self._assert_becomes(NODE, [*WITH_MEMDEV, '-object', RAM])
@@ -205,29 +176,16 @@ class ShimTestCase(testtools.TestCase):
             ['-object', RAM, *WITH_MEMDEV,
              '-object', RAM.replace('1', '2'), *second])
 
-    def test_nothing_left(self):
-        self._assert_becomes([], ['-object', RAM])
-
-    def test_the_option_after_free_text_counts(self):
-        self._assert_becomes(['-append', '-object'],
-                             ['-append', '-object', '-object', RAM])
-
     def test_more_than_nine_and_many(self):
         many = ['argument %d' % number for number in range(1200)]
         self._assert_becomes([*many, *NODE, *many], [
             *many, '-object', RAM, *WITH_MEMDEV, *many])
 
     def test_long_arguments(self):
-        """Stay far from the square of the length, in every shell."""
         long = 'x' * 100000
         quotes = RAM[:-1] + ',"x":"%s"}' % ('\\"' * 20000)
-        commas = 'memory-backend-ram,id=b,mem-path=%s,size=0' % (',' * 40000)
-        for shell in runner.shells():
-            start = time.monotonic()
-            self.assertEqual([long, *NODE], self.shim.run(
-                [long, '-object', quotes, '-object', commas, *WITH_MEMDEV],
-                shell=shell))
-            self.assertLess(time.monotonic() - start, 5)
+        self._assert_becomes(
+            [long, *NODE], [long, '-object', quotes, *WITH_MEMDEV])
 
 
 class ShimProcessTestCase(testtools.TestCase):
@@ -238,19 +196,19 @@ class ShimProcessTestCase(testtools.TestCase):
         self.shim = self.useFixture(runner.ShimFixture())
 
     def test_same_process(self):
-        with subprocess.Popen([self.shim.link, '-object', RAM],
+        with subprocess.Popen([self.shim.link, *EMPTY],
                               stdout=subprocess.PIPE) as process:
             pid = process.stdout.read().split(b'\0')[0]
         self.assertEqual(process.pid, int(pid))
 
     def test_exit_status(self):
         self.shim.emulator.write_text('#!/bin/sh\nexit 42\n')
-        self.assertEqual(42, self.shim.start(['-object', RAM]).returncode)
+        self.assertEqual(42, self.shim.start(EMPTY).returncode)
         self.assertEqual(42, self.shim.start([]).returncode)
 
     def test_standard_input(self):
         self.shim.emulator.write_text('#!/bin/sh\nexec cat\n')
-        for arguments in ([], ['-object', RAM]):
+        for arguments in ([], EMPTY):
             done = self.shim.start(arguments, input=b'text\n')
             self.assertEqual(b'text\n', done.stdout)
 
@@ -268,7 +226,7 @@ class ShimProcessTestCase(testtools.TestCase):
             held = os.dup2(pipe[0], 200)
             for number in numbers:
                 os.dup2(held, number)
-        done = self.shim.start(['-object', RAM], preexec_fn=place,
+        done = self.shim.start(EMPTY, preexec_fn=place,
                                close_fds=False)
         self.assertEqual(b'3 9 10 11 23 ', done.stdout)
 
@@ -276,17 +234,17 @@ class ShimProcessTestCase(testtools.TestCase):
         """Only what every shell adds is added."""
         self.shim.emulator.write_text('#!/bin/sh\nexec env -0\n')
         done = self.shim.start(
-            ['-object', RAM], env={
+            EMPTY, env={
                 'PATH': os.environ['PATH'], 'LC_ALL': 'C', 'IFS': 'o',
                 'emulator': '/bin/false', 'empty': ' x ', 'plan': 'id',
-                'directories': '/tmp', 'odd': 'a\n"$'})
+                'odd': 'a\n"$'})
         lines = dict(line.split(b'=', 1)
                      for line in done.stdout.split(b'\0')[:-1])
         self.assertEqual(b'a\n"$', lines[b'odd'])
         self.assertEqual(b'C', lines[b'LC_ALL'])
         self.assertEqual(set(), set(lines) - {
             b'PATH', b'LC_ALL', b'IFS', b'emulator', b'empty', b'plan',
-            b'directories', b'odd', b'PWD', b'OLDPWD', b'SHLVL', b'_'})
+            b'odd', b'PWD', b'OLDPWD', b'SHLVL', b'_'})
 
 
 class ShimEmulatorTestCase(testtools.TestCase):
@@ -315,7 +273,7 @@ class ShimEmulatorTestCase(testtools.TestCase):
 
     def test_none(self):
         self._rename('qemu-system-none')
-        self._assert_refuses('no qemu-system-none in /usr/local/bin /usr/bin')
+        self._assert_refuses('no qemu-system-none in /usr/local/bin, /usr/bin')
 
     def test_not_executable(self):
         self._rename('qemu-system-none')
@@ -337,7 +295,7 @@ class ShimEmulatorTestCase(testtools.TestCase):
 
     def test_not_by_a_link(self):
         self.shim.link = runner.SHIM
-        self._assert_refuses('call me by a link')
+        self._assert_refuses('no qemu-memhotplug-shim in /usr/local/bin')
 
     def test_the_environment_has_no_say(self):
         """A PATH or variable of the caller finds no other emulator."""
@@ -350,8 +308,7 @@ class ShimEmulatorTestCase(testtools.TestCase):
         self.shim.link.symlink_to(runner.SHIM)
         path = '%s:%s' % (other.parent, os.environ['PATH'])
         done = self.shim.start([], env={
-            'PATH': path, 'emulator': str(other),
-            'directories': str(other.parent)})
+            'PATH': path, 'emulator': str(other)})
         self.assertEqual(127, done.returncode)
 
 
@@ -368,10 +325,10 @@ class ShimDirectoriesTestCase(testtools.TestCase):
         self.shim.real.unlink()
         self.folders = [self.shim.link.with_name(name) for name in 'abc']
         text = runner.SHIM.read_text()
-        line = "directories='/usr/local/bin /usr/bin /usr/libexec'\n"
+        line = 'for directory in /usr/local/bin /usr/bin /usr/libexec;'
         self.assertIn(line, text)
         self.script = self.shim.link.with_name('script')
-        self.script.write_text(text.replace(line, "directories='%s'\n" % (
+        self.script.write_text(text.replace(line, 'for directory in %s;' % (
             ' '.join(map(str, self.folders)))))
         self.script.chmod(0o755)
         self.shim.link.unlink()
