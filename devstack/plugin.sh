@@ -32,15 +32,57 @@ function configure_memhotplug_compute {
         memhotplug.MemHotplugLibvirtDriver
     iniset "$NOVA_CONF" memhotplug zero_cell_strategy \
         "$NOVA_MEMHOTPLUG_STRATEGY"
-    iniset "$NOVA_CONF" memhotplug shim_directory "$NOVA_MEMHOTPLUG_SHIM_DIR"
-    _memhotplug_status shim link --directory "$NOVA_MEMHOTPLUG_SHIM_DIR"
+    _memhotplug_status shim install
+    allow_memhotplug_shim
+}
+
+# What the rules of the package are added to. (devstack itself makes SELinux
+# permissive.)
+_memhotplug_profiles=(
+    "$NOVA_MEMHOTPLUG_APPARMOR/local/usr.sbin.libvirtd"
+    "$NOVA_MEMHOTPLUG_APPARMOR/local/abstractions/libvirt-qemu"
+)
+
+function allow_memhotplug_shim {
+    if [[ ! -e $NOVA_MEMHOTPLUG_APPARMOR/usr.sbin.libvirtd ]]; then
+        return
+    fi
+    forbid_memhotplug_shim
+    sudo mkdir -p "$NOVA_MEMHOTPLUG_APPARMOR/local/abstractions"
+    grep -v '^#' "$NOVA_MEMHOTPLUG_DIR/libexec/apparmor-libvirtd" |
+        sudo tee -a "${_memhotplug_profiles[0]}" >/dev/null
+    grep -v '^#' "$NOVA_MEMHOTPLUG_DIR/libexec/apparmor-guests" |
+        sudo tee -a "${_memhotplug_profiles[1]}" >/dev/null
+    sudo systemctl reload apparmor
+}
+
+# Only our lines: the files may have others.
+function forbid_memhotplug_shim {
+    local file
+
+    for file in "${_memhotplug_profiles[@]}"; do
+        if [[ -e $file ]]; then
+            sudo sed -i '\|^/usr/libexec/nova-memhotplug/|d' "$file"
+        fi
+    done
 }
 
 function configure_memhotplug_api {
     iniset "$NOVA_API_PASTE_INI" app:osapi_compute_app_v21 \
         paste.app_factory nova_memhotplug.api.router:APIRouter.factory
-    iniset "$NOVA_CONF" DEFAULT non_inheritable_image_properties \
-        cache_in_nova,bittorrent,memhotplug_guest
+    keep_memhotplug_note_out_of_images
+}
+
+# Add to what local.conf or another plugin has set; else to Nova's default.
+function keep_memhotplug_note_out_of_images {
+    local option=non_inheritable_image_properties
+    local value
+
+    value=$(iniget "$NOVA_CONF" DEFAULT "$option")
+    value=${value:-cache_in_nova,bittorrent}
+    if [[ ,${value// /}, != *,memhotplug_guest,* ]]; then
+        iniset "$NOVA_CONF" DEFAULT "$option" "$value,memhotplug_guest"
+    fi
 }
 
 function configure_memhotplug {
@@ -65,10 +107,10 @@ function create_memhotplug_flavor {
         "$NOVA_MEMHOTPLUG_FLAVOR"
 }
 
-# Only the links: the directory may hold what is not ours.
+# The command is gone where the Python environment is.
 function clean_memhotplug {
-    sudo find "$NOVA_MEMHOTPLUG_SHIM_DIR" -maxdepth 1 -type l \
-        -name 'qemu-system-*' -delete 2>/dev/null || true
+    _memhotplug_status shim remove || true
+    forbid_memhotplug_shim
 }
 
 case "${1:-} ${2:-}" in

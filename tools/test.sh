@@ -32,7 +32,8 @@ STATE=${SANDBOX_STATE:-$CHECKOUT/.sandbox}
 WORK=$STATE/test
 VENV=$STATE/test-venv
 CONSTRAINTS=$CHECKOUT/sandbox/constraints.txt
-PACKAGES=(git python3-venv)
+# The last two compile what AppArmor and SELinux are to know.
+PACKAGES=(git python3-venv apparmor secilc)
 # Rounds of the tier faults that are part of all.
 FAULTS_OF_ALL=12
 
@@ -241,8 +242,11 @@ names = zipfile.ZipFile(sys.argv[1]).namelist()
 nova = [name for name in names if name.startswith('nova/')]
 if nova != ['nova/virt/memhotplug/__init__.py']:
     sys.exit('the wheel holds %s' % nova)
-if not any(name.endswith('/qemu-memhotplug-shim') for name in names):
-    sys.exit('the wheel holds no shim')
+libexec = {name for name in names if '/libexec/' in name}
+if libexec != {'nova_memhotplug/libexec/' + name for name in (
+        'apparmor-guests', 'apparmor-libvirtd', 'nova-memhotplug.cil',
+        'qemu-memhotplug-shim')}:
+    sys.exit('the wheel holds %s' % libexec)
 foreign = [name for name in names if name.startswith(('tests', 'sandbox'))]
 if foreign:
     sys.exit('the wheel holds %s' % foreign)

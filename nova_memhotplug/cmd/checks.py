@@ -123,24 +123,21 @@ def api_paste(path: str) -> Result:
 
 
 def shim_links(directory: pathlib.Path) -> list[Result]:
-    """Check the links to the shim, one result per emulator of this host.
+    """Check the shim and its links, one result per emulator of this host.
 
     :param directory: ``[memhotplug] shim_directory``
     """
     found = shim.emulators(directory)
     if not found:
         return [Result('Shim', Code.SUCCESS, 'No QEMU on this host.')]
-    unsafe = directory.is_dir() and shim.writable_by_others(directory)
-    if unsafe:
-        return [Result('Shim', Code.FAILURE, unsafe + '.')]
-    remedy = 'Run "nova-memhotplug-status shim link --directory %s".' % (
+    remedy = 'Run "nova-memhotplug-status shim install --directory %s".' % (
         directory)
     missing = [name for name in found if not (directory / name).exists()]
     results = [_shim_link(directory / name, path, remedy)
                for name, path in found.items() if name not in missing]
     if missing:
         results.append(Result('Shim', Code.WARNING, (
-            '%s has no link for %s: the strategy shim cannot be used. %s' % (
+            '%s has no shim for %s: the strategy shim cannot be used. %s' % (
                 directory, ', '.join(missing), remedy))))
     return results
 
@@ -149,16 +146,20 @@ def _shim_link(
     link: pathlib.Path, emulator: pathlib.Path, remedy: str,
 ) -> Result:
     name = 'Shim %s' % link.name
-    if link.resolve().name != shim.SHIM:
-        return Result(name, Code.FAILURE, '%s is not the shim. %s' % (
-            link, remedy))
-    if not os.access(link, os.X_OK):
-        return Result(name, Code.FAILURE, '%s cannot be executed.' % link)
+    unsafe = shim.unsafe(link)
+    if unsafe:
+        return Result(name, Code.FAILURE, (
+            '%s: whoever can change the shim reads the memory and disks of '
+            'all guests. %s' % (unsafe, remedy)))
     closed = _closed(link.resolve())
     if closed:
+        return Result(name, Code.FAILURE, (
+            '%s cannot be read and run by all users (chmod 755), but libvirt '
+            'starts guests as a user of their own.' % closed))
+    if not shim.is_current(link):
         return Result(name, Code.WARNING, (
-            '%s can be reached by its owner only, but libvirt starts guests '
-            'as another user.' % closed))
+            '%s is not the shim of this package, perhaps that of an earlier '
+            'one. %s' % (link, remedy)))
     if shim.is_stale(link, emulator):
         return Result(name, Code.WARNING, (
             '%s is newer than the shim, so that libvirt may go by what an '

@@ -10,15 +10,22 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Where the emulator shim is, and the links through which it is called."""
+"""The emulator shim of a host: a copy, and the links that it is called by.
 
+libvirt starts guests through it, so whoever can change it reads the memory and
+the disks of them all. So it is a file of root's, and not a link into a Python
+environment, which belongs to whom it belongs to and goes with an upgrade.
+"""
+
+from collections.abc import Collection
 from collections.abc import Iterator
 import os
 import pathlib
 import stat
-import sysconfig
 
 SHIM = 'qemu-memhotplug-shim'
+#: The shim of this package, and beside it what security modules are to know.
+PACKAGED = pathlib.Path(__file__).resolve().parents[1] / 'libexec' / SHIM
 #: Where the shim looks for emulators, in its order (see its source).
 EMULATOR_DIRECTORIES = tuple(map(
     pathlib.Path, ('/usr/local/bin', '/usr/bin', '/usr/libexec')))
@@ -26,25 +33,12 @@ EMULATOR_NAMES = ('qemu-system-*', 'qemu-kvm')
 #: A link ``qemu-system-x86_64.real`` beside that of the shim names an
 #: emulator that is somewhere else.
 REAL = '.real'
+#: The users who may own the shim and the directories above it.
+OWNERS = (0,)
 
 
 class ShimError(Exception):
-    """The shim cannot be found, or its links cannot be made safely."""
-
-
-def packaged() -> pathlib.Path:
-    """Find the shim that came with this package.
-
-    :returns: its path
-    :raises ShimError: if it was not installed
-    """
-    source = pathlib.Path(__file__).resolve().parents[2] / 'libexec'
-    installed = pathlib.Path(
-        sysconfig.get_path('data'), 'libexec', 'nova-memhotplug')
-    for directory in (installed, source):
-        if (directory / SHIM).is_file():
-            return directory / SHIM
-    raise ShimError('%s is not in %s' % (SHIM, installed))
+    """The shim cannot be installed safely."""
 
 
 def emulators(
@@ -72,6 +66,15 @@ def _candidates(directory: pathlib.Path | None) -> Iterator[pathlib.Path]:
             yield from place.glob(pattern)
 
 
+def is_current(path: pathlib.Path) -> bool:
+    """Tell if a file is the shim of this package.
+
+    :param path: the file, or a link to it
+    :returns: whether it is the same, whatever its name is
+    """
+    return path.read_bytes() == PACKAGED.read_bytes()
+
+
 def is_stale(shim: pathlib.Path, emulator: pathlib.Path) -> bool:
     """Tell if libvirt may remember an older emulator behind the shim.
 
@@ -87,55 +90,83 @@ def is_stale(shim: pathlib.Path, emulator: pathlib.Path) -> bool:
     return emulator.stat().st_ctime_ns > shim.stat().st_ctime_ns
 
 
-def refresh(shim: pathlib.Path) -> None:
-    """Give the shim a new ctime, and leave everything else as it is.
+def unsafe(path: pathlib.Path) -> str | None:
+    """Tell who but root can change a file or put others beside it.
 
-    :param shim: the shim, or a link to it
-    :raises OSError: if the caller does not own it
+    :param path: an existing file or directory, or a link to one
+    :returns: why it is not safe, None if it is
     """
-    seen = shim.stat()
-    os.utime(shim, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    real = path.resolve()
+    if not real.is_dir():
+        return _unsafe(real) or unsafe(path.parent) or unsafe(real.parent)
+    # In a sticky directory nobody can replace what belongs to root.
+    return _unsafe(real) or next(filter(None, (
+        _unsafe(parent, may_be_sticky=True)
+        for parent in (*path.absolute().parents, *real.parents))), None)
 
 
-def writable_by_others(directory: pathlib.Path) -> str | None:
-    """Tell who else might plant an emulator in a directory.
-
-    :param directory: an existing directory
-    :returns: None, or why the directory is not safe
-    """
-    seen = directory.stat()
-    if seen.st_mode & stat.S_IWOTH:
-        return '%s is writable by everyone' % directory
-    if seen.st_mode & stat.S_IWGRP and seen.st_gid != 0:
-        return '%s is writable by group %d' % (directory, seen.st_gid)
-    if seen.st_uid not in (0, os.geteuid()):
-        return '%s belongs to user %d' % (directory, seen.st_uid)
+def _unsafe(path: pathlib.Path, may_be_sticky: bool = False) -> str | None:
+    seen = path.stat()
+    is_sticky = may_be_sticky and seen.st_mode & stat.S_ISVTX
+    if seen.st_uid not in OWNERS:
+        return '%s belongs to user %d' % (path, seen.st_uid)
+    if seen.st_mode & stat.S_IWOTH and not is_sticky:
+        return '%s is writable by everyone' % path
+    if seen.st_mode & stat.S_IWGRP and seen.st_gid != 0 and not is_sticky:
+        return '%s is writable by group %d' % (path, seen.st_gid)
     return None
 
 
-def link(directory: pathlib.Path, shim: pathlib.Path) -> list[str]:
-    """Put one link to the shim per emulator of this host into a directory.
+def install(
+    directory: pathlib.Path, names: Collection[str] = (),
+) -> list[str]:
+    """Put the shim into a directory, and a link to it for each emulator.
 
-    It can be repeated at will, and is to be after a QEMU upgrade.
+    It can be repeated at will, and is to be after an upgrade of this package
+    or of QEMU.
 
     :param directory: the directory; made if it does not exist
-    :param shim: the shim
+    :param names: of the emulators; those of this host if there are none
     :returns: what was done, one sentence each
-    :raises ShimError: if others than root may write to the directory, or if
-        something that is no link has the name of one
+    :raises ShimError: if others than root can write to the directory, or if
+        something else has the name of a link
     :raises OSError: if the caller may not write there
     """
     done = _make(directory)
-    unsafe = writable_by_others(directory)
-    if unsafe:
-        raise ShimError(unsafe)
+    reason = _unsafe(directory)
+    if reason:
+        raise ShimError(reason)
+    for name in names:
+        if name in ('', '.', '..', SHIM) or '/' in name:
+            raise ShimError('"%s" is not the name of an emulator' % name)
     found = emulators(directory)
-    for name in found:
-        done.append(_link_one(directory / name, shim))
-    done += _remove_leftovers(directory, found)
+    shim = directory / SHIM
+    done.append(_copy(shim))
+    for name in names or found:
+        done.append(_link(directory / name))
+    if not names:
+        done += _unlink(directory, keep=found)
     if any(is_stale(shim, emulator) for emulator in found.values()):
-        refresh(shim)
+        # A new ctime, everything else as it was.
+        seen = shim.stat()
+        os.utime(shim, ns=(seen.st_atime_ns, seen.st_mtime_ns))
         done.append('refreshed %s: an emulator is newer' % shim)
+    return done
+
+
+def remove(directory: pathlib.Path) -> list[str]:
+    """Take the shim and its links away, and the directory if it is empty.
+
+    :param directory: where it was installed
+    :returns: what was done, one sentence each
+    :raises OSError: if the caller may not write there
+    """
+    done = _unlink(directory)
+    (directory / SHIM).unlink()
+    done.append('removed %s' % (directory / SHIM))
+    if not any(directory.iterdir()):
+        directory.rmdir()
+        done.append('removed %s' % directory)
     return done
 
 
@@ -147,26 +178,40 @@ def _make(directory: pathlib.Path) -> list[str]:
     return ['created %s' % directory]
 
 
-def _link_one(path: pathlib.Path, shim: pathlib.Path) -> str:
+def _copy(path: pathlib.Path) -> str:
+    if (path.is_file() and not path.is_symlink() and is_current(path) and
+            not _unsafe(path) and stat.S_IMODE(path.stat().st_mode) == 0o755):
+        return 'kept %s' % path
+    verb = 'replaced' if path.exists() else 'created'
+    # Guests may be started meanwhile: there is always a whole one.
+    new = path.with_name('.%s.%d' % (path.name, os.getpid()))
+    with open(new, 'xb') as stream:
+        stream.write(PACKAGED.read_bytes())
+    new.chmod(0o755)
+    new.replace(path)
+    return '%s %s' % (verb, path)
+
+
+def _link(path: pathlib.Path) -> str:
     if path.is_symlink():
-        if path.readlink() == shim:
+        if str(path.readlink()) == SHIM:
             return 'kept %s' % path
     elif path.exists():
         raise ShimError('%s is not a link; nothing was put there' % path)
     verb = 'replaced' if path.is_symlink() else 'created'
     new = path.with_name('.%s.%d' % (path.name, os.getpid()))
-    new.symlink_to(shim)
+    new.symlink_to(SHIM)
     new.replace(path)
-    return '%s %s -> %s' % (verb, path, shim)
+    return '%s %s' % (verb, path)
 
 
-def _remove_leftovers(
-    directory: pathlib.Path, found: dict[str, pathlib.Path],
+def _unlink(
+    directory: pathlib.Path, keep: Collection[str] = (),
 ) -> list[str]:
     done = []
     for path in sorted(directory.iterdir()):
         if (path.is_symlink() and path.readlink().name == SHIM and
-                path.name not in found and path.name != SHIM):
+                path.name not in (*keep, SHIM)):
             path.unlink()
-            done.append('removed %s: no such emulator' % path)
+            done.append('removed %s' % path)
     return done

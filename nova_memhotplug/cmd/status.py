@@ -94,14 +94,22 @@ def _add_shim(commands: ty.Any) -> None:
     commands = commands.add_parser(
         'shim', help='the emulator shim').add_subparsers(
             required=True, metavar='COMMAND')
-    path = commands.add_parser('path', help='print where the shim is')
+    path = commands.add_parser('path', help=(
+        'print where the package has the shim, and beside it what AppArmor '
+        'and SELinux are to know'))
     path.set_defaults(run=run_shim_path)
-    link = commands.add_parser(
-        'link', help='put one link to the shim per emulator of this host '
-        'into a directory; repeat it after a QEMU upgrade')
-    link.add_argument('--directory', metavar='DIR',
-                      help='default: [memhotplug] shim_directory')
-    link.set_defaults(run=run_shim_link)
+    install = commands.add_parser('install', help=(
+        'put a copy of the shim into a directory, and a link to it for each '
+        'emulator; repeat it after an upgrade of this package or of QEMU'))
+    install.add_argument(
+        'emulators', nargs='*', metavar='EMULATOR',
+        help='name of an emulator (default: those of this host)')
+    remove = commands.add_parser('remove', help='take the shim away again')
+    for command, run in ((install, run_shim_install),
+                         (remove, run_shim_remove)):
+        command.add_argument('--directory', metavar='DIR',
+                             help='default: [memhotplug] shim_directory')
+        command.set_defaults(run=run)
 
 
 def _add_shim_directory(command: argparse.ArgumentParser) -> None:
@@ -111,7 +119,7 @@ def _add_shim_directory(command: argparse.ArgumentParser) -> None:
 
 
 def _directory(args: argparse.Namespace) -> pathlib.Path:
-    """Get the directory of the shim's links: as asked for, or configured."""
+    """Get the directory of the shim: as asked for, or configured."""
     if args.directory:
         return pathlib.Path(args.directory).absolute()
     conf = cfg.ConfigOpts()
@@ -170,23 +178,37 @@ def _probe(args: argparse.Namespace) -> dict[str, strategies.ArchSupport]:
 
 def run_shim_path(args: argparse.Namespace) -> int:
     """Print where the packaged shim is."""
-    print(shim.packaged())
+    print(shim.PACKAGED)
     return checks.Code.SUCCESS
 
 
-def run_shim_link(args: argparse.Namespace) -> int:
-    """Link the shim and print what was done.
+def run_shim_install(args: argparse.Namespace) -> int:
+    """Install the shim and print what was done.
 
     :param args: the arguments of the subcommand
-    :returns: a warning where there is no emulator to link it for
+    :returns: a warning where there is no emulator to install it for, or
+        where others than root can replace it
     """
     directory = _directory(args)
-    for line in shim.link(directory, shim.packaged()):
+    for line in shim.install(directory, args.emulators):
         print(line)
-    if shim.emulators(directory):
+    warning = shim.unsafe(directory)
+    if not (args.emulators or shim.emulators(directory)):
+        warning = 'no QEMU on this host: name the emulators of libvirt\'s'
+    if warning is None:
         return checks.Code.SUCCESS
-    print('no QEMU emulator on this host')
+    print('Warning: %s' % warning, file=sys.stderr)
     return checks.Code.WARNING
+
+
+def run_shim_remove(args: argparse.Namespace) -> int:
+    """Remove the shim and print what was done.
+
+    :param args: the arguments of the subcommand
+    """
+    for line in shim.remove(_directory(args)):
+        print(line)
+    return checks.Code.SUCCESS
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -60,12 +60,13 @@ anything else refuses to start servers that want a zero node.
         'shim_directory',
         default='/usr/libexec/nova-memhotplug',
         help="""
-Directory that holds one link to the shim per QEMU target, named like the
-emulator (for example ``qemu-system-x86_64``).
+Directory that holds the shim and one link to it per QEMU target, named like
+the emulator (for example ``qemu-system-x86_64``).
 
-``nova-memhotplug-status shim link`` fills it. It must have the same path on
-every host that servers move between, and libvirt must be allowed to run what
-it holds.
+``nova-memhotplug-status shim install`` fills it. It is a directory of the root
+file system in which libvirt runs, and must have the same path on every host
+that servers move between. Nobody but root may write to it, and libvirt must be
+allowed to run what it holds.
 """),
     cfg.IntOpt(
         'aarch64_memory_block_mb',

@@ -40,7 +40,7 @@ def configure(settings):
     _write_paste(settings, plugin.is_usable(settings))
     (settings.data / 'nova').mkdir(exist_ok=True)
     if plugin.is_usable(settings):
-        _link_shim(settings)
+        _install_shim(settings)
 
 
 def _write_paste(settings, with_plugin):
@@ -57,12 +57,12 @@ def _write_paste(settings, with_plugin):
     (settings.etc / PASTE).write_text(text)
 
 
-def _link_shim(settings):
+def _install_shim(settings):
     """Let the plugin put its emulator shim where its configuration says."""
     command = settings.bin('nova-memhotplug-status')
     try:
-        report.run([command, 'shim', 'link', '--directory', settings.shim],
-                   settings.log('nova-shim'), 'The shim could not be linked',
+        report.run([command, 'shim', 'install', '--directory', settings.shim],
+                   settings.log('nova-shim'), 'The shim is not well installed',
                    env=process.environment(settings, 'shim'))
     except report.SandboxError as exc:
         report.warn(str(exc))

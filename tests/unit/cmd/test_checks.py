@@ -123,73 +123,70 @@ class ShimLinksTestCase(testtools.TestCase):
         self.root.chmod(0o755)
         self.bin = self.root / 'bin'
         self.bin.mkdir(0o755)
-        self.emulator = self._executable(self.bin / 'qemu-system-x86_64')
-        self.shim = self._executable(self.root / shim.SHIM)
-        self.links = self.root / 'links'
-        patch = mock.patch.object(shim, 'EMULATOR_DIRECTORIES', (self.bin,))
-        patch.start()
-        self.addCleanup(patch.stop)
-
-    def _executable(self, path):
-        path.write_text('#!/bin/sh\n')
-        path.chmod(0o755)
-        return path
-
-    def _reachable(self):
-        """Leave aside the directories above that of the test."""
-        return mock.patch.object(checks, '_closed', return_value=None)
+        self.emulator = self.bin / 'qemu-system-x86_64'
+        self.emulator.write_text('#!/bin/sh\n')
+        self.emulator.chmod(0o755)
+        self.directory = self.root / 'shim'
+        for name, value in (('EMULATOR_DIRECTORIES', (self.bin,)),
+                            ('OWNERS', (0, os.geteuid()))):
+            self.useFixture(fixtures.MockPatchObject(shim, name, value))
 
     def _only(self):
-        results = checks.shim_links(self.links)
+        results = checks.shim_links(self.directory)
         self.assertEqual(1, len(results))
         return results[0]
 
-    def test_linked(self):
-        shim.link(self.links, self.shim)
-        with self._reachable():
-            result = self._only()
-        self.assertEqual('Shim qemu-system-x86_64', result.name)
-        self.assertEqual(Code.SUCCESS, result.code, result.details)
+    def _assert(self, code, words):
+        result = self._only()
+        self.assertEqual(code, result.code, result.details)
+        self.assertIn(words, result.details)
+
+    def test_installed(self):
+        shim.install(self.directory)
+        self._assert(Code.SUCCESS, 'qemu-system-x86_64 starts')
+        self.assertEqual('Shim qemu-system-x86_64', self._only().name)
+
+    def test_a_copy_named_like_the_emulator(self):
+        """As a ConfigMap brings it."""
+        shim.install(self.directory)
+        link = self.directory / 'qemu-system-x86_64'
+        link.unlink()
+        (self.directory / shim.SHIM).rename(link)
+        self._assert(Code.SUCCESS, 'qemu-system-x86_64 starts')
 
     def test_missing(self):
-        result = self._only()
-        self.assertEqual(Code.WARNING, result.code)
-        self.assertIn('no link for qemu-system-x86_64', result.details)
-        self.assertIn('shim link --directory %s' % self.links, result.details)
+        self._assert(Code.WARNING, 'no shim for qemu-system-x86_64')
+        self._assert(Code.WARNING, 'shim install --directory %s' % (
+            self.directory))
 
     def test_stale(self):
-        shim.link(self.links, self.shim)
-        stale = mock.patch.object(shim, 'is_stale', return_value=True)
-        with stale, self._reachable():
-            result = self._only()
-        self.assertEqual(Code.WARNING, result.code)
-        self.assertIn('is newer than the shim', result.details)
+        shim.install(self.directory)
+        self.useFixture(fixtures.MockPatchObject(
+            shim, 'is_stale', return_value=True))
+        self._assert(Code.WARNING, 'is newer than the shim')
 
     def test_not_the_shim(self):
-        self.links.mkdir()
-        (self.links / 'qemu-system-x86_64').symlink_to(self.emulator)
-        self.assertEqual(Code.FAILURE, self._only().code)
-
-    def test_not_executable(self):
-        shim.link(self.links, self.shim)
-        self.shim.chmod(0o644)
-        self.assertEqual(Code.FAILURE, self._only().code)
+        self.directory.mkdir()
+        (self.directory / 'qemu-system-x86_64').symlink_to(self.emulator)
+        self._assert(Code.WARNING, 'is not the shim of this package')
 
     def test_out_of_reach_of_others(self):
-        shim.link(self.links, self.shim)
-        self.shim.chmod(0o750)
-        result = self._only()
-        self.assertEqual(Code.WARNING, result.code)
-        self.assertIn('%s can be reached' % self.shim, result.details)
-        self.shim.chmod(0o755)
+        shim.install(self.directory)
+        file = self.directory / shim.SHIM
+        for mode in (0o644, 0o750, 0o711):
+            file.chmod(mode)
+            self._assert(Code.FAILURE, '%s cannot be read and run' % file)
+        file.chmod(0o755)
         self.root.chmod(0o700)
-        self.assertIn('%s can be reached' % self.root, self._only().details)
+        self._assert(Code.FAILURE, '%s cannot be read and run' % self.root)
 
-    def test_unsafe_directory(self):
-        shim.link(self.links, self.shim)
-        self.links.chmod(0o777)
-        self.assertEqual(Code.FAILURE, self._only().code)
+    def test_writable_by_others(self):
+        shim.install(self.directory)
+        for path in (self.directory / shim.SHIM, self.directory, self.root):
+            path.chmod(0o777)
+            self._assert(Code.FAILURE, '%s is writable by everyone' % path)
+            path.chmod(0o755)
 
     def test_no_qemu(self):
         self.emulator.unlink()
-        self.assertEqual(Code.SUCCESS, self._only().code)
+        self._assert(Code.SUCCESS, 'No QEMU on this host')

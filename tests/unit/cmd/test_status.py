@@ -14,6 +14,7 @@
 
 import contextlib
 import io
+import os
 import pathlib
 from unittest import mock
 
@@ -37,7 +38,9 @@ class StatusTestCase(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.root.chmod(0o755)
         self._patch(shim, 'EMULATOR_DIRECTORIES', (self.root / 'bin',))
+        self._patch(shim, 'OWNERS', (0, os.geteuid()))
         self.libvirt = mock.Mock(libvirtError=LibvirtError)
         self._patch(status, 'libvirt', self.libvirt)
 
@@ -81,7 +84,7 @@ class StatusTestCase(testtools.TestCase):
         self._emulator()
         code, out, _err = self._check(*[Code.SUCCESS] * 4)
         self.assertEqual(1, code)
-        self.assertIn('no link for qemu-system-x86_64', out)
+        self.assertIn('no shim for qemu-system-x86_64', out)
 
     def _probe(self, **usable):
         supports = {
@@ -93,10 +96,10 @@ class StatusTestCase(testtools.TestCase):
         self._patch(status.probe, 'probe', probe)
         result = self._run(
             'probe', '--connection', 'test:///x', '--virt-type', 'qemu',
-            '--shim-directory', '/links')
+            '--shim-directory', '/shim')
         self.libvirt.open.assert_called_with('test:///x')
         probe.assert_called_once_with(
-            self.libvirt.open.return_value, 'qemu', '/links')
+            self.libvirt.open.return_value, 'qemu', '/shim')
         return result
 
     def test_probe(self):
@@ -120,51 +123,76 @@ class StatusTestCase(testtools.TestCase):
     def test_probe_without_a_connection(self):
         self.libvirt.open.side_effect = LibvirtError('no socket')
         self.assertEqual((2, '', 'Failed: no socket\n'), self._run(
-            'probe', '--shim-directory', '/links'))
+            'probe', '--shim-directory', '/shim'))
 
     def test_probe_without_libvirt(self):
         self._patch(status, 'libvirt', None)
-        code, _out, err = self._run('probe', '--shim-directory', '/links')
+        code, _out, err = self._run('probe', '--shim-directory', '/shim')
         self.assertEqual(2, code)
         self.assertIn('libvirt-python is not installed', err)
 
     def test_shim_path(self):
         code, out, _err = self._run('shim', 'path')
-        self.assertEqual((0, '%s\n' % shim.packaged()), (code, out))
+        self.assertEqual((0, '%s\n' % shim.PACKAGED), (code, out))
 
-    def test_shim_link(self):
+    def _shim(self, command, *more):
+        return self._run('shim', command, '--directory',
+                         str(self.root / 'shim'), *more)
+
+    def test_shim_install_and_remove(self):
         self._emulator()
-        links = str(self.root / 'links')
-        code, out, _err = self._run('shim', 'link', '--directory', links)
+        path = self.root / 'shim' / 'qemu-system-x86_64'
+        code, out, err = self._shim('install')
+        self.assertEqual((0, ''), (code, err))
+        self.assertIn('created %s\n' % path, out)
+        code, out, _err = self._shim('remove')
         self.assertEqual(0, code)
-        self.assertIn('created %s/qemu-system-x86_64 -> ' % links, out)
+        self.assertIn('removed %s\n' % path, out)
+        self.assertFalse(path.parent.exists())
 
-    def test_shim_link_without_emulators(self):
-        code, out, _err = self._run(
-            'shim', 'link', '--directory', str(self.root / 'links'))
+    def test_shim_remove_without_one(self):
+        code, _out, err = self._shim('remove')
+        self.assertEqual(2, code)
+        self.assertIn('No such file', err)
+
+    def test_shim_install_without_emulators(self):
+        code, _out, err = self._shim('install')
         self.assertEqual(1, code)
-        self.assertIn('no QEMU emulator on this host', out)
+        self.assertIn('no QEMU on this host', err)
 
-    def test_shim_link_refused(self):
+    def test_shim_install_for_emulators_of_another_root(self):
+        code, out, _err = self._shim('install', 'qemu-kvm')
+        self.assertEqual(0, code)
+        self.assertIn('created %s/shim/qemu-kvm\n' % self.root, out)
+
+    def test_shim_install_below_what_others_can_change(self):
+        self._emulator()
+        self.root.chmod(0o777)
+        code, _out, err = self._shim('install')
+        self.assertEqual(
+            (1, 'Warning: %s is writable by everyone\n' % self.root),
+            (code, err))
+
+    def test_shim_install_refused(self):
         self.root.chmod(0o777)
         code, _out, err = self._run(
-            'shim', 'link', '--directory', str(self.root))
+            'shim', 'install', '--directory', str(self.root))
         self.assertEqual(2, code)
         self.assertIn('writable by everyone', err)
 
     def test_configured_directory(self):
         self._emulator()
         config = self.root / 'nova.conf'
-        links = self.root / 'configured'
-        config.write_text('[memhotplug]\nshim_directory = %s\n' % links)
+        directory = self.root / 'configured'
+        config.write_text('[memhotplug]\nshim_directory = %s\n' % directory)
         code, _out, _err = self._run(
-            '--config-file', str(config), 'shim', 'link')
+            '--config-file', str(config), 'shim', 'install')
         self.assertEqual(0, code)
-        self.assertTrue((links / 'qemu-system-x86_64').is_symlink())
+        self.assertTrue((directory / 'qemu-system-x86_64').is_symlink())
 
     def test_configuration_that_cannot_be_read(self):
         code, _out, err = self._run(
-            '--config-file', str(self.root / 'none'), 'shim', 'link')
+            '--config-file', str(self.root / 'none'), 'shim', 'install')
         self.assertEqual(2, code)
         self.assertIn('none', err)
 

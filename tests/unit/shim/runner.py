@@ -20,7 +20,7 @@ import subprocess
 import fixtures
 
 SHIM = (pathlib.Path(__file__).resolve().parents[3] /
-        'libexec' / 'qemu-memhotplug-shim')
+        'nova_memhotplug' / 'libexec' / 'qemu-memhotplug-shim')
 NAME = 'qemu-system-x86_64'
 FAKE = """#!/bin/sh
 printf '%s\\0' $$ "$0" "$@"
