@@ -15,6 +15,7 @@
 from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
+import posixpath
 import types
 import typing as ty
 
@@ -41,6 +42,8 @@ class ArchSupport:
     :param emulator: path of the emulator that libvirt would choose
     :param usable: the strategies that started, in the order of ``ORDER``
     :param refusals: why the others did not start, by strategy
+    :param has_shim: whether libvirt finds the shim, which is no matter where
+        it is not needed
     """
 
     arch: str
@@ -48,6 +51,20 @@ class ArchSupport:
     usable: tuple[str, ...]
     refusals: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: types.MappingProxyType({}))
+    has_shim: bool = False
+
+    @property
+    def needs_shim(self) -> bool:
+        """Whether only the shim could start an empty cell, and does not."""
+        return not {NATIVE, SHIM} & set(self.usable)
+
+    def shim_path(self, directory: str) -> str:
+        """Say where the shim is that stands in for the emulator.
+
+        :param directory: ``[memhotplug] shim_directory``
+        :returns: the path, named like the emulator
+        """
+        return posixpath.join(directory, posixpath.basename(self.emulator))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +193,25 @@ def _needed(launch: Launch, support: ArchSupport, shim: str | None) -> str:
         'NUMA cell there: %s, %s' % (launch.emulator, shim, support.emulator))
 
 
+def refused_shim(
+    configured: str, support: ArchSupport,
+) -> str | None:
+    """Tell why a shim that is there cannot be used, though it is needed.
+
+    Whoever has installed it wants empty nodes. Under ``auto`` the host is not
+    to give servers another kind of room instead, with which they could not
+    move to the hosts where the shim may run.
+
+    :param configured: ``[memhotplug] zero_cell_strategy``
+    :param support: what the host can start for one architecture
+    :returns: what libvirt said; None if there is no such shim
+    """
+    if (configured in (AUTO, SHIM) and support.has_shim and
+            support.needs_shim):
+        return support.refusals.get(SHIM, 'it was not tried')
+    return None
+
+
 def choose(
     configured: str, support: ArchSupport | None, arch: str, zero_node: bool,
 ) -> str:
@@ -195,6 +231,8 @@ def choose(
         raise errors.StrategyUnavailable(
             strategy=wanted, arch=arch,
             reason='libvirt offers no emulator for it')
+    if refused_shim(wanted, support):
+        candidates = (SHIM,)
     for candidate in candidates:
         if candidate in support.usable:
             return candidate

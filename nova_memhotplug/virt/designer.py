@@ -12,14 +12,11 @@
 
 """Fill Nova's guest config with what an elastic guest boots with."""
 
-import os
-
 from nova.virt.libvirt import config as vconfig
 
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import layouts
 from nova_memhotplug.core import memory_spec
-from nova_memhotplug.core import strategies
 from nova_memhotplug.models import base
 from nova_memhotplug.virt import config
 
@@ -55,16 +52,6 @@ def set_emulator(guest: vconfig.LibvirtConfigGuest, path: str) -> None:
     :param path: the binary
     """
     guest.add_device(config.Emulator(path))
-
-
-def shim_path(shim_directory: str, support: strategies.ArchSupport) -> str:
-    """Say where the shim for an architecture is.
-
-    :param shim_directory: where the host has the shim's links
-    :param support: what the host can do for the architecture
-    :returns: the link that is named like the emulator
-    """
-    return os.path.join(shim_directory, os.path.basename(support.emulator))
 
 
 def _cells(guest: vconfig.LibvirtConfigGuest) -> list[domain.Cell]:

@@ -27,7 +27,6 @@ from nova_memhotplug.common import rpcapi
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
-from nova_memhotplug.virt import designer
 
 CONF = options.CONF
 
@@ -46,8 +45,8 @@ def check(
     """
     launch = _launch(context, instance)
     support = supports.get(launch.arch)
-    shim = None if support is None else designer.shim_path(
-        CONF.memhotplug.shim_directory, support)
+    shim = None if support is None else support.shim_path(
+        CONF.memhotplug.shim_directory)
     strategies.check_destination(launch, support, shim, registry.models())
 
 

@@ -43,6 +43,7 @@ from nova_memhotplug.virt import destination
 from nova_memhotplug.virt import guest
 from nova_memhotplug.virt import migration
 from nova_memhotplug.virt import probe
+from nova_memhotplug.virt import shim
 
 CONF = options.CONF
 
@@ -76,6 +77,10 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._host.get_connection(), CONF.libvirt.virt_type,
             CONF.memhotplug.shim_directory)
         LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
+        self._arch_supports = shim.look(
+            self._host.get_connection(), self._arch_supports,
+            CONF.memhotplug.zero_cell_strategy,
+            CONF.memhotplug.shim_directory)
         self._reconciler = service.start(
             self.virtapi._compute, self._guests, host)
 
@@ -324,8 +329,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         designer.set_elastic_memory(
             config, spec, strategy, registry.get(spec.model))
         if strategy == strategies.SHIM:
-            designer.set_emulator(config, designer.shim_path(
-                CONF.memhotplug.shim_directory, self._arch_supports[arch]))
+            designer.set_emulator(config, self._arch_supports[arch].shim_path(
+                CONF.memhotplug.shim_directory))
 
     def _strategy(self, arch: str, zero_node: bool) -> str:
         return strategies.choose(

@@ -17,6 +17,7 @@ behaves as libvirt 9.0 and 11.3 were measured to (facts-qemu-libvirt.md,
 sections 2, 3 and 6), the sentences of its refusals included.
 """
 
+import errno
 import importlib
 import os
 import re
@@ -339,13 +340,29 @@ class MemoryLibvirtFixture(fixtures.Fixture):
             'nova.tests.fixtures.libvirt.Domain', self.domain))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.fixtures.libvirt.VIR_DOMAIN_START_AUTODESTROY', 2))
-        for module in ('guest', 'agent', 'probe'):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.fixtures.libvirt.Connection.getDomainCapabilities',
+            self._capabilities(fakelibvirt.Connection.getDomainCapabilities)))
+        for module in ('guest', 'agent', 'probe', 'shim'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova_memhotplug.virt.%s.libvirt' % module, fakelibvirt))
         self.useFixture(fixtures.MonkeyPatch(
             'nova_memhotplug.virt.guest.libvirt_qemu',
             types.SimpleNamespace(qemuAgentCommand=_agent_command,
                                   qemuMonitorCommand=_monitor_command)))
+
+    def _capabilities(self, ask):
+        """Find emulators of the distribution, and shims in one directory."""
+        def capabilities(connection, path, *args):
+            if path and not path.startswith(
+                    ('/usr/bin/', self.shim_directory)):
+                message = 'Cannot check QEMU binary %s' % path
+                raise fakelibvirt.make_libvirtError(
+                    fakelibvirt.libvirtError, message,
+                    error_code=fakelibvirt.VIR_ERR_SYSTEM_ERROR,
+                    error_message=message, int1=errno.ENOENT)
+            return ask(connection, path, *args)
+        return capabilities
 
 
 class ApiPasteFixture(fixtures.Fixture):

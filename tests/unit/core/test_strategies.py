@@ -47,10 +47,24 @@ REFUSED = [
 ]
 
 
-def _support(usable):
+# The same, where libvirt finds a shim -> the strategy, or None
+WITH_SHIM = [
+    ('auto', ALL, True, 'native'),
+    ('auto', ('native', 'tiny', 'existing'), True, 'native'),
+    ('auto', ('shim', 'tiny', 'existing'), True, 'shim'),
+    ('auto', ('tiny', 'existing'), True, None),
+    ('shim', ('tiny', 'existing'), True, None),
+    ('tiny', ('tiny', 'existing'), True, 'tiny'),
+    ('existing', ('tiny', 'existing'), True, 'existing'),
+    ('auto', ('tiny', 'existing'), False, 'existing'),
+]
+
+
+def _support(usable, has_shim=False):
     return strategies.ArchSupport(
         'x86_64', '/usr/bin/qemu-system-x86_64', usable,
-        {name: 'no %s' % name for name in ALL if name not in usable})
+        {name: 'no %s' % name for name in ALL if name not in usable},
+        has_shim=has_shim)
 
 
 class ChooseTestCase(testtools.TestCase):
@@ -69,6 +83,29 @@ class ChooseTestCase(testtools.TestCase):
             self.assertEqual((named, 'x86_64'), (error.strategy, error.arch))
             for word in words:
                 self.assertIn(word, str(error))
+
+    def test_a_shim_that_is_there(self):
+        """It may not run: auto does not slip to another kind of room."""
+        for configured, usable, zero_node, expected in WITH_SHIM:
+            case = configured, usable, zero_node
+            support = _support(usable, has_shim=True)
+            if expected is not None:
+                self.assertEqual(expected, strategies.choose(
+                    configured, support, 'x86_64', zero_node), case)
+                continue
+            error = self.assertRaises(
+                errors.StrategyUnavailable, strategies.choose, configured,
+                support, 'x86_64', zero_node)
+            self.assertIn('shim: no shim', str(error), case)
+            self.assertNotIn('tiny', str(error), case)
+
+    def test_refused_shim(self):
+        for configured, usable, zero_node, expected in WITH_SHIM[:-1]:
+            self.assertEqual(
+                None if expected else 'no shim', strategies.refused_shim(
+                    configured, _support(usable, has_shim=True)))
+            self.assertIsNone(strategies.refused_shim(
+                configured, _support(usable)))
 
     def test_a_named_strategy_mentions_no_other(self):
         error = self.assertRaises(

@@ -1,0 +1,93 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Asks libvirt for the emulator shim.
+
+It may run in another root file system than this process.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import errno
+import typing as ty
+
+from oslo_log import log as logging
+from oslo_utils import importutils
+
+from nova_memhotplug.core import strategies
+
+libvirt = importutils.try_import('libvirt')
+
+LOG = logging.getLogger(__name__)
+
+
+def refusal(connection: ty.Any, path: str, arch: str) -> str | None:
+    """Ask libvirt what it can do with an emulator.
+
+    It starts the emulator to find out, unless it knows, but no guest.
+
+    :param connection: a ``libvirt.virConnect``, perhaps in Nova's proxy
+    :param path: of the emulator, where libvirt is
+    :param arch: the architecture of the guests
+    :returns: None if it can use it, '' if there is no such file, or else why
+        it cannot
+    """
+    try:
+        connection.getDomainCapabilities(path, arch, None, None, 0)
+    except libvirt.libvirtError as exc:
+        # The words are those of the language of libvirt's host
+        # (virQEMUCapsNewForBinaryInternal, virReportSystemErrorFull).
+        if (exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and
+                exc.get_int1() == errno.ENOENT):
+            return ''
+        return str(exc)
+    return None
+
+
+def look(
+    connection: ty.Any, supports: Mapping[str, strategies.ArchSupport],
+    configured: str, directory: str,
+) -> dict[str, strategies.ArchSupport]:
+    """Look for the shim where it is needed and no guest starts through it.
+
+    :param connection: a ``libvirt.virConnect``, perhaps in Nova's proxy
+    :param supports: what the host can start, by architecture
+    :param configured: ``[memhotplug] zero_cell_strategy``
+    :param directory: ``[memhotplug] shim_directory``
+    :returns: the same, with what libvirt says of the shim
+    """
+    return {arch: _look(connection, support, configured, directory)
+            for arch, support in supports.items()}
+
+
+def _look(
+    connection: ty.Any, support: strategies.ArchSupport, configured: str,
+    directory: str,
+) -> strategies.ArchSupport:
+    path = support.shim_path(directory)
+    if not support.needs_shim or refusal(
+            connection, path, support.arch) == '':
+        return support
+    support = dataclasses.replace(support, has_shim=True)
+    reason = strategies.refused_shim(configured, support)
+    if reason:
+        LOG.error(
+            'The emulator shim %(path)s is there, but no %(arch)s guest '
+            'starts through it: %(reason)s. This host takes no new servers '
+            'that want an empty node, rather than giving them the strategy '
+            'tiny, with which they could not move to other hosts. See what '
+            '"nova-memhotplug-status check" says, and whether AppArmor or '
+            'SELinux lets libvirt run it (the page about the shim has the '
+            'rules); then restart nova-compute. Or remove the shim, or set '
+            '[memhotplug] zero_cell_strategy.',
+            {'path': path, 'arch': support.arch, 'reason': reason})
+    return support
