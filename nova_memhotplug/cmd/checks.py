@@ -13,8 +13,6 @@
 """Is the plugin installed in such a way that it can work?"""
 
 import configparser
-import dataclasses
-import enum
 import importlib
 from importlib import metadata
 import importlib.util
@@ -22,8 +20,14 @@ import os
 import pathlib
 import re
 import stat
+import typing as ty
+
+from oslo_upgradecheck import upgradecheck
 
 from nova_memhotplug.cmd import shim
+from nova_memhotplug.core import domain
+from nova_memhotplug.virt import emulator
+from nova_memhotplug.virt import probe
 
 #: The releases of Nova whose private parts the plugin is tested against.
 OLDEST_NOVA, NEWEST_NOVA = 31, 34
@@ -31,56 +35,61 @@ DRIVER = 'nova.virt.memhotplug'
 VALIDATORS = 'nova.api.extra_spec_validators'
 PASTE_APP = 'app:osapi_compute_app_v21'
 
-
-class Code(enum.IntEnum):
-    """What a check says, and what the command exits with."""
-
-    SUCCESS = 0
-    WARNING = 1
-    FAILURE = 2
+Code = upgradecheck.Code
+Result = upgradecheck.Result
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a check found out.
+class Checks(upgradecheck.UpgradeCommands):
+    """The checks of a host; ``check`` runs them and prints a table.
 
-    :param name: what was checked
-    :param code: how bad it is
-    :param details: what was found and, if it is bad, what to do
+    :param directory: ``[memhotplug] shim_directory``
+    :param connection: a ``libvirt.virConnect``; None where libvirt cannot be
+        asked, for example on a host of nova-api alone
+    :param api_paste: Nova's ``api-paste.ini``; None if it is of no interest
     """
 
-    name: str
-    code: Code
-    details: str
+    display_title = 'Installation of nova-memhotplug'
+
+    def __init__(
+        self, directory: pathlib.Path, connection: ty.Any,
+        api_paste: str | None,
+    ):
+        super().__init__()
+        self._upgrade_checks = (
+            ('Nova', lambda _self: nova_version()),
+            ('Compute driver', lambda _self: driver()),
+            ('Extra spec validator', lambda _self: extra_specs()),
+            ('Emulator shim', lambda _self: shims(directory, connection)))
+        if api_paste is not None:
+            self._upgrade_checks += ((
+                'API paste line', lambda _self: paste_line(api_paste)),)
 
 
 def nova_version() -> Result:
     """Check that a supported Nova is there."""
-    name = 'Nova'
     try:
         version = metadata.version('nova')
     except metadata.PackageNotFoundError:
-        return Result(name, Code.FAILURE, 'Nova is not installed in this '
-                      'Python environment.')
+        return Result(Code.FAILURE, 'Nova is not installed in this Python '
+                      'environment.')
     supported = '%d to %d are supported' % (OLDEST_NOVA, NEWEST_NOVA)
     major = re.match(r'\d+', version)
     known = major and OLDEST_NOVA <= int(major[0]) <= NEWEST_NOVA
-    return Result(name, Code.SUCCESS if known else Code.FAILURE,
+    return Result(Code.SUCCESS if known else Code.FAILURE,
                   'Nova %s; %s.' % (version, supported))
 
 
 def driver() -> Result:
     """Check that Nova finds the driver below its own package."""
-    name = 'Compute driver'
     try:
         found = importlib.util.find_spec(DRIVER)
         if found is not None:
-            return Result(name, Code.SUCCESS, 'in %s' % found.origin)
+            return Result(Code.SUCCESS, 'in %s' % found.origin)
         nova = importlib.import_module('nova')
     except ImportError as exc:
-        return Result(name, Code.FAILURE, 'Nova cannot be imported: %s.' % exc)
+        return Result(Code.FAILURE, 'Nova cannot be imported: %s.' % exc)
     ours = pathlib.Path(__file__).resolve().parents[2]
-    return Result(name, Code.FAILURE, (
+    return Result(Code.FAILURE, (
         'Nova is in %s and does not see %s, which is in %s. Install both in '
         'the same place and in the same way, as wheels or both editable.' % (
             os.path.dirname(nova.__file__ or ''), DRIVER, ours)))
@@ -88,83 +97,140 @@ def driver() -> Result:
 
 def extra_specs() -> Result:
     """Check that Nova's API knows the plugin's extra specs."""
-    name = 'Extra spec validator'
     for entry in metadata.entry_points(group=VALIDATORS, name='memhotplug'):
         try:
             entry.load()
         except Exception as exc:
-            return Result(name, Code.FAILURE, '%s cannot be loaded: %s.' % (
+            return Result(Code.FAILURE, '%s cannot be loaded: %s.' % (
                 entry.value, exc))
-        return Result(name, Code.SUCCESS, entry.value)
-    return Result(name, Code.FAILURE, (
+        return Result(Code.SUCCESS, entry.value)
+    return Result(Code.FAILURE, (
         'No entry point memhotplug in %s: nova-memhotplug is not installed '
         'in this Python environment.' % VALIDATORS))
 
 
-def api_paste(path: str) -> Result:
+def paste_line(path: str) -> Result:
     """Check the line of ``api-paste.ini`` that is to be changed.
 
     :param path: the file
     """
-    name = 'API paste line'
     parser = configparser.RawConfigParser(strict=False)
     try:
         with open(path, encoding='utf-8') as stream:
             parser.read_file(stream)
         factory = parser.get(PASTE_APP, 'paste.app_factory')
     except (OSError, configparser.Error) as exc:
-        return Result(name, Code.FAILURE, '%s cannot be read: %s' % (
+        return Result(Code.FAILURE, '%s cannot be read: %s' % (
             path, ' '.join(str(exc).split())))
     if factory.startswith('nova_memhotplug.'):
-        return Result(name, Code.SUCCESS, factory)
-    return Result(name, Code.FAILURE, (
+        return Result(Code.SUCCESS, factory)
+    return Result(Code.FAILURE, (
         '[%s] paste.app_factory in %s is %s: the API does not have the '
         'action resizeMemory.' % (PASTE_APP, path, factory)))
 
 
-def shim_links(directory: pathlib.Path) -> list[Result]:
-    """Check the shim and its links, one result per emulator of this host.
+def shims(directory: pathlib.Path, connection: ty.Any) -> Result:
+    """Check the shim for every emulator.
 
     :param directory: ``[memhotplug] shim_directory``
+    :param connection: a ``libvirt.virConnect``; without one the emulators are
+        those of this root file system
     """
-    found = shim.emulators(directory)
-    if not found:
-        return [Result('Shim', Code.SUCCESS, 'No QEMU on this host.')]
-    remedy = 'Run "nova-memhotplug-status shim install --directory %s".' % (
-        directory)
-    missing = [name for name in found if not (directory / name).exists()]
-    results = [_shim_link(directory / name, path, remedy)
-               for name, path in found.items() if name not in missing]
-    if missing:
-        results.append(Result('Shim', Code.WARNING, (
-            '%s has no shim for %s: the strategy shim cannot be used. %s' % (
-                directory, ', '.join(missing), remedy))))
-    return results
+    if connection is None:
+        results = [_here(directory / name, path)
+                   for name, path in shim.emulators(directory).items()]
+    else:
+        results = [
+            _of_libvirt(connection, arch, pathlib.Path(path), directory)
+            for arch, path in _emulators(connection).items()]
+    if not results:
+        return Result(Code.SUCCESS, 'No QEMU on this host.')
+    return Result(max(result.code for result in results), ' '.join(
+        dict.fromkeys(str(result.details) for result in results)))
 
 
-def _shim_link(
-    link: pathlib.Path, emulator: pathlib.Path, remedy: str,
+def _emulators(connection: ty.Any) -> dict[str, str]:
+    """Ask libvirt for the emulator of every supported architecture."""
+    root = domain.parse(connection.getCapabilities())
+    return {
+        arch.get('name', ''): arch.findtext('emulator', '')
+        for arch in root.iterfind("guest[os_type='hvm']/arch")
+        if arch.get('name') in probe.ARCHS}
+
+
+def _of_libvirt(
+    connection: ty.Any, arch: str, binary: pathlib.Path,
+    directory: pathlib.Path,
 ) -> Result:
-    name = 'Shim %s' % link.name
-    unsafe = shim.unsafe(link)
+    """Check a shim where libvirt is, and here if it is here as well."""
+    path = directory / binary.name
+    refusal = emulator.refusal(connection, str(path), arch)
+    if path.exists():
+        return _in_reach(path, binary, refusal)
+    if refusal == '':
+        return _missing('libvirt finds no %s' % path, directory)
+    if refusal:
+        return _unusable(path, refusal)
+    return Result(Code.SUCCESS, (
+        'libvirt has %s in another root file system. Run this check in that, '
+        'too, to see who can change it.' % path))
+
+
+def _here(path: pathlib.Path, binary: pathlib.Path) -> Result:
+    """Check a shim in this root file system, without libvirt."""
+    if path.exists():
+        return _in_reach(path, binary, None)
+    return _missing('There is no %s' % path, path.parent)
+
+
+def _missing(what: str, directory: pathlib.Path) -> Result:
+    return Result(Code.WARNING, (
+        '%s, so the strategy shim cannot be used. Where "nova-memhotplug-'
+        'status probe" says that native works it is not needed. %s' % (
+            what, _remedy(directory))))
+
+
+def _unusable(path: pathlib.Path, refusal: str) -> Result:
+    return Result(Code.FAILURE, (
+        'libvirt cannot use %s: %s. See whether AppArmor or SELinux lets it, '
+        'and what its log says.' % (path, refusal or (
+            'it does not find it, so it has another root file system than '
+            'this one'))))
+
+
+def _remedy(directory: pathlib.Path) -> str:
+    return 'Run "nova-memhotplug-status shim install --directory %s".' % (
+        directory)
+
+
+def _in_reach(
+    path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
+) -> Result:
+    """Check a shim that is in this root file system.
+
+    :param refusal: why libvirt cannot use it; '' if it finds none
+    """
+    unsafe = shim.unsafe(path)
     if unsafe:
-        return Result(name, Code.FAILURE, (
+        return Result(Code.FAILURE, (
             '%s: whoever can change the shim reads the memory and disks of '
-            'all guests. %s' % (unsafe, remedy)))
-    closed = _closed(link.resolve())
+            'all guests. %s' % (unsafe, _remedy(path.parent))))
+    closed = _closed(path.resolve())
     if closed:
-        return Result(name, Code.FAILURE, (
+        return Result(Code.FAILURE, (
             '%s cannot be read and run by all users (chmod 755), but libvirt '
             'starts guests as a user of their own.' % closed))
-    if not shim.is_current(link):
-        return Result(name, Code.WARNING, (
+    if refusal is not None:
+        return _unusable(path, refusal)
+    if not shim.is_current(path):
+        return Result(Code.WARNING, (
             '%s is not the shim of this package, perhaps that of an earlier '
-            'one. %s' % (link, remedy)))
-    if shim.is_stale(link, emulator):
-        return Result(name, Code.WARNING, (
+            'one. %s' % (path, _remedy(path.parent))))
+    if binary.exists() and shim.is_stale(path, binary):
+        return Result(Code.WARNING, (
             '%s is newer than the shim, so that libvirt may go by what an '
-            'older QEMU could do. %s' % (emulator, remedy)))
-    return Result(name, Code.SUCCESS, '%s starts %s' % (link, emulator))
+            'older QEMU could do. %s' % (binary, _remedy(path.parent))))
+    return Result(Code.SUCCESS, '%s starts %s.' % (path, binary))
 
 
 def _closed(path: pathlib.Path) -> pathlib.Path | None:

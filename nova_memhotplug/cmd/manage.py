@@ -105,7 +105,7 @@ def _print(result: audit.Audit) -> None:
                          ('Different:', result.remaining)):
         if found:
             print(title)
-            print(status.table(HEADER, list(_rows(found))))
+            print(status.table(HEADER, _rows(found)))
     for problem in result.problems:
         print(problem, file=sys.stderr)
     print('%d servers compared, %d in transit left out' % (

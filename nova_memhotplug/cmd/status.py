@@ -16,14 +16,15 @@ Exit codes are those of ``nova-status``: 0 all well, 1 a warning, 2 a failure.
 """
 
 import argparse
+from collections.abc import Iterable
 from collections.abc import Sequence
 import pathlib
 import sys
-import textwrap
 import typing as ty
 
 from oslo_config import cfg
 from oslo_utils import importutils
+import prettytable
 
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
@@ -32,7 +33,9 @@ from nova_memhotplug.core import strategies
 from nova_memhotplug.virt import probe
 
 libvirt = importutils.try_import('libvirt')
+nova_options = importutils.try_import('nova.conf.libvirt')
 
+#: Of a column of a table, in characters; longer cells are wrapped.
 WIDTH = 60
 
 
@@ -63,31 +66,17 @@ def _parser() -> argparse.ArgumentParser:
         '--config-file', action='append', metavar='FILE',
         help='configuration of Nova (default: where Nova looks for it)')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    _add_check(commands)
-    _add_probe(commands)
-    _add_shim(commands)
-    return parser
-
-
-def _add_check(commands: ty.Any) -> None:
     check = commands.add_parser(
         'check', help='check how the plugin is installed')
     check.add_argument(
         '--api-paste', metavar='FILE',
         help="also check Nova's api-paste.ini (hosts of nova-api)")
-    _add_shim_directory(check)
     check.set_defaults(run=run_check)
-
-
-def _add_probe(commands: ty.Any) -> None:
     probing = commands.add_parser(
         'probe', help='start throw-away guests to see what can be started')
-    probing.add_argument('--connection', default='qemu:///system',
-                         metavar='URI', help='default: %(default)s')
-    probing.add_argument('--virt-type', default='kvm',
-                         choices=('kvm', 'qemu'), help='default: %(default)s')
-    _add_shim_directory(probing)
     probing.set_defaults(run=run_probe)
+    _add_shim(commands)
+    return parser
 
 
 def _add_shim(commands: ty.Any) -> None:
@@ -112,20 +101,33 @@ def _add_shim(commands: ty.Any) -> None:
         command.set_defaults(run=run)
 
 
-def _add_shim_directory(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        '--shim-directory', metavar='DIR', dest='directory',
-        help='default: [memhotplug] shim_directory')
-
-
-def _directory(args: argparse.Namespace) -> pathlib.Path:
-    """Get the directory of the shim: as asked for, or configured."""
-    if args.directory:
-        return pathlib.Path(args.directory).absolute()
+def _options(args: argparse.Namespace) -> cfg.ConfigOpts:
+    """Read Nova's configuration: this package's group, and libvirt's."""
     conf = cfg.ConfigOpts()
     memhotplug.register_opts(conf)
+    if nova_options is not None:
+        nova_options.register_opts(conf)
     conf([], project='nova', default_config_files=args.config_file)
-    return pathlib.Path(conf.memhotplug.shim_directory)
+    return conf
+
+
+def _connect(conf: cfg.ConfigOpts) -> ty.Any:
+    """Connect to the libvirt that Nova uses.
+
+    :param conf: the configuration of Nova
+    :returns: a ``libvirt.virConnect``
+    :raises Failed: if there is none
+    """
+    if libvirt is None or nova_options is None:
+        raise Failed('libvirt-python or Nova is not installed')
+    # libvirt prints errors by itself, which are said anyway.
+    libvirt.registerErrorHandler(lambda context, error: None, None)
+    try:
+        # As Nova does, virt/libvirt/driver.py, LibvirtDriver._uri.
+        return libvirt.open(
+            conf.libvirt.connection_uri or 'qemu:///system')
+    except libvirt.libvirtError as exc:
+        raise Failed(str(exc))
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -134,14 +136,15 @@ def run_check(args: argparse.Namespace) -> int:
     :param args: the arguments of the subcommand
     :returns: the worst result
     """
-    results = [checks.nova_version(), checks.driver(), checks.extra_specs()]
-    if args.api_paste:
-        results.append(checks.api_paste(args.api_paste))
-    results += checks.shim_links(_directory(args))
-    print(table(('Check', 'Result', 'Details'), [
-        (result.name, result.code.name.capitalize(), result.details)
-        for result in results]))
-    return max(result.code for result in results)
+    conf = _options(args)
+    connection = None
+    try:
+        connection = _connect(conf)
+    except Failed as exc:
+        print('libvirt is not asked: %s' % exc, file=sys.stderr)
+    return checks.Checks(
+        pathlib.Path(conf.memhotplug.shim_directory), connection,
+        args.api_paste).check()
 
 
 def run_probe(args: argparse.Namespace) -> int:
@@ -151,7 +154,14 @@ def run_probe(args: argparse.Namespace) -> int:
     :returns: a failure where no architecture can be used, a warning where
         one of them can only use existing cells
     """
-    supports = _probe(args)
+    conf = _options(args)
+    connection = _connect(conf)
+    try:
+        supports = probe.probe(
+            connection, conf.libvirt.virt_type,
+            conf.memhotplug.shim_directory)
+    except libvirt.libvirtError as exc:
+        raise Failed(str(exc))
     print(table(('Architecture', 'Strategy', 'Works', 'Details'), [
         (support.arch, name, 'yes' if name in support.usable else 'no',
          support.refusals.get(name, ''))
@@ -163,17 +173,11 @@ def run_probe(args: argparse.Namespace) -> int:
     return checks.Code.SUCCESS if reserving else checks.Code.WARNING
 
 
-def _probe(args: argparse.Namespace) -> dict[str, strategies.ArchSupport]:
-    if libvirt is None:
-        raise Failed('libvirt-python is not installed')
-    # libvirt prints errors by itself, which the table repeats.
-    libvirt.registerErrorHandler(lambda context, error: None, None)
-    try:
-        connection = libvirt.open(args.connection)
-        return probe.probe(
-            connection, args.virt_type, str(_directory(args)))
-    except libvirt.libvirtError as exc:
-        raise Failed(str(exc))
+def _directory(args: argparse.Namespace) -> pathlib.Path:
+    """Get the directory of the shim: as asked for, or configured."""
+    if args.directory:
+        return pathlib.Path(args.directory).absolute()
+    return pathlib.Path(_options(args).memhotplug.shim_directory)
 
 
 def run_shim_path(args: argparse.Namespace) -> int:
@@ -211,30 +215,19 @@ def run_shim_remove(args: argparse.Namespace) -> int:
     return checks.Code.SUCCESS
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table as text; long cells are wrapped.
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]],
+) -> prettytable.PrettyTable:
+    """Lay out a table; long cells are wrapped.
 
     :param header: the titles of the columns
     :param rows: the cells
-    :returns: the table
+    :returns: the table, to be printed
     """
-    wrapped = [[_wrap(cell) for cell in row]
-               for row in [header, *rows]]
-    widths = [max(len(line) for row in wrapped for line in row[column])
-              for column in range(len(header))]
-    rule = '+%s+' % '+'.join('-' * (width + 2) for width in widths)
-    lines = [rule]
-    for row in wrapped:
-        for number in range(max(map(len, row))):
-            cells = [(cell[number:number + 1] or [''])[0].ljust(width)
-                     for cell, width in zip(row, widths)]
-            lines.append('| %s |' % ' | '.join(cells))
-        lines.append(rule)
-    return '\n'.join(lines)
-
-
-def _wrap(cell: str) -> list[str]:
-    return textwrap.wrap(cell, WIDTH, break_on_hyphens=False) or ['']
+    laid_out = prettytable.PrettyTable(
+        header, max_width=WIDTH, align='l')
+    laid_out.add_rows([list(row) for row in rows])
+    return laid_out
 
 
 if __name__ == '__main__':

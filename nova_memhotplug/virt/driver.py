@@ -40,10 +40,10 @@ from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
 from nova_memhotplug.virt import designer
 from nova_memhotplug.virt import destination
+from nova_memhotplug.virt import emulator
 from nova_memhotplug.virt import guest
 from nova_memhotplug.virt import migration
 from nova_memhotplug.virt import probe
-from nova_memhotplug.virt import shim
 
 CONF = options.CONF
 
@@ -77,7 +77,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._host.get_connection(), CONF.libvirt.virt_type,
             CONF.memhotplug.shim_directory)
         LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
-        self._arch_supports = shim.look(
+        self._arch_supports = emulator.look(
             self._host.get_connection(), self._arch_supports,
             CONF.memhotplug.zero_cell_strategy,
             CONF.memhotplug.shim_directory)

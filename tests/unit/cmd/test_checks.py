@@ -12,6 +12,7 @@
 
 """The checks of an installation."""
 
+import errno
 import os
 import pathlib
 from unittest import mock
@@ -21,6 +22,7 @@ import testtools
 
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
+from nova_memhotplug.virt import emulator
 
 Code = checks.Code
 
@@ -94,7 +96,7 @@ class ApiPasteTestCase(testtools.TestCase):
             self.useFixture(fixtures.TempDir()).path, 'api-paste.ini')
         with open(path, 'w', encoding='utf-8') as stream:
             stream.write(text)
-        return checks.api_paste(path)
+        return checks.paste_line(path)
 
     def test_ours(self):
         result = self._check(
@@ -112,10 +114,10 @@ class ApiPasteTestCase(testtools.TestCase):
     def test_unreadable(self):
         for text in ('', 'x', '[app:osapi_compute_app_v21]\n'):
             self.assertEqual(Code.FAILURE, self._check(text).code)
-        self.assertEqual(Code.FAILURE, checks.api_paste('/nowhere').code)
+        self.assertEqual(Code.FAILURE, checks.paste_line('/nowhere').code)
 
 
-class ShimLinksTestCase(testtools.TestCase):
+class ShimTestBase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
@@ -127,37 +129,42 @@ class ShimLinksTestCase(testtools.TestCase):
         self.emulator.write_text('#!/bin/sh\n')
         self.emulator.chmod(0o755)
         self.directory = self.root / 'shim'
+        self.path = self.directory / self.emulator.name
         for name, value in (('EMULATOR_DIRECTORIES', (self.bin,)),
                             ('OWNERS', (0, os.geteuid()))):
             self.useFixture(fixtures.MockPatchObject(shim, name, value))
 
-    def _only(self):
-        results = checks.shim_links(self.directory)
-        self.assertEqual(1, len(results))
-        return results[0]
-
-    def _assert(self, code, words):
-        result = self._only()
+    def _assert(self, code, words, connection=None):
+        result = checks.shims(self.directory, connection)
         self.assertEqual(code, result.code, result.details)
         self.assertIn(words, result.details)
 
+
+class ShimTestCase(ShimTestBase):
+    """Without libvirt: what is in the file system."""
+
     def test_installed(self):
         shim.install(self.directory)
-        self._assert(Code.SUCCESS, 'qemu-system-x86_64 starts')
-        self.assertEqual('Shim qemu-system-x86_64', self._only().name)
+        self._assert(Code.SUCCESS, '%s starts %s.' % (
+            self.path, self.emulator))
 
     def test_a_copy_named_like_the_emulator(self):
         """As a ConfigMap brings it."""
         shim.install(self.directory)
-        link = self.directory / 'qemu-system-x86_64'
-        link.unlink()
-        (self.directory / shim.SHIM).rename(link)
+        self.path.unlink()
+        (self.directory / shim.SHIM).rename(self.path)
         self._assert(Code.SUCCESS, 'qemu-system-x86_64 starts')
 
     def test_missing(self):
-        self._assert(Code.WARNING, 'no shim for qemu-system-x86_64')
+        self._assert(Code.WARNING, 'There is no %s' % self.path)
         self._assert(Code.WARNING, 'shim install --directory %s' % (
             self.directory))
+
+    def test_the_worst_counts(self):
+        shim.install(self.directory)
+        (self.bin / 'qemu-system-arm').symlink_to(self.emulator)
+        self._assert(Code.WARNING, 'qemu-system-arm, so the strategy shim')
+        self._assert(Code.WARNING, 'qemu-system-x86_64 starts')
 
     def test_stale(self):
         shim.install(self.directory)
@@ -167,7 +174,7 @@ class ShimLinksTestCase(testtools.TestCase):
 
     def test_not_the_shim(self):
         self.directory.mkdir()
-        (self.directory / 'qemu-system-x86_64').symlink_to(self.emulator)
+        self.path.symlink_to(self.emulator)
         self._assert(Code.WARNING, 'is not the shim of this package')
 
     def test_out_of_reach_of_others(self):
@@ -190,3 +197,78 @@ class ShimLinksTestCase(testtools.TestCase):
     def test_no_qemu(self):
         self.emulator.unlink()
         self._assert(Code.SUCCESS, 'No QEMU on this host')
+
+
+class LibvirtError(Exception):
+
+    def get_error_code(self):
+        return 38
+
+    def get_int1(self):
+        return self.args[1]
+
+
+class FakeLibvirt:
+    """Also the connection."""
+
+    VIR_ERR_SYSTEM_ERROR = 38
+    libvirtError = LibvirtError
+
+    def __init__(self, path, number=0):
+        self.path = path
+        self.number = number
+
+    def getCapabilities(self):
+        return """<capabilities>%s</capabilities>""" % ''.join(
+            '<guest><os_type>hvm</os_type><arch name="%s">'
+            '<emulator>%s</emulator></arch></guest>' % pair
+            for pair in (('x86_64', self.path), ('s390x', '/none')))
+
+    def getDomainCapabilities(self, *args):
+        if self.number:
+            raise LibvirtError(os.strerror(self.number), self.number)
+
+
+class ShimOfLibvirtTestCase(ShimTestBase):
+    """With libvirt, which may have another root file system."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MockPatchObject(
+            emulator, 'libvirt', FakeLibvirt))
+
+    def _ask(self, code, words, number=0, path=None):
+        self._assert(code, words, FakeLibvirt(path or self.emulator, number))
+
+    def test_here_and_there(self):
+        shim.install(self.directory)
+        self._ask(Code.SUCCESS, 'qemu-system-x86_64 starts')
+
+    def test_the_emulators_are_those_of_libvirt(self):
+        """There may be others here, by accident."""
+        self._ask(Code.SUCCESS, 'libvirt has %s/qemu-kvm in another root' % (
+            self.directory), path='/usr/libexec/qemu-kvm')
+
+    def test_neither_here_nor_there(self):
+        self._ask(Code.WARNING, 'libvirt finds no %s, so the strategy' % (
+            self.path), errno.ENOENT)
+
+    def test_here_only(self):
+        shim.install(self.directory)
+        self._ask(Code.FAILURE, 'so it has another root file system',
+                  errno.ENOENT)
+
+    def test_refused(self):
+        """Here or there, by AppArmor or SELinux."""
+        for _where in range(2):
+            self._ask(Code.FAILURE, 'libvirt cannot use %s: %s. See whether '
+                      'AppArmor' % (self.path, LibvirtError(
+                          'Permission denied', errno.EACCES)), errno.EACCES)
+            shim.install(self.directory)
+
+    def test_what_is_wrong_with_the_file_comes_first(self):
+        shim.install(self.directory)
+        (self.directory / shim.SHIM).chmod(0o644)
+        self._ask(Code.FAILURE, 'cannot be read and run', errno.EACCES)
+        (self.directory / shim.SHIM).chmod(0o757)
+        self._ask(Code.FAILURE, 'writable by everyone')

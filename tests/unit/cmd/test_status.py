@@ -62,31 +62,54 @@ class StatusTestCase(testtools.TestCase):
             code = status.main(list(argv))
         return code, out.getvalue(), err.getvalue()
 
+    def _configure(self, **options):
+        """Write what of Nova's configuration matters."""
+        config = self.root / 'nova.conf'
+        config.write_text(
+            '[libvirt]\nvirt_type = qemu\n%s\n'
+            '[memhotplug]\nshim_directory = %s/shim\n' % (
+                '\n'.join('%s = %s' % pair for pair in options.items()),
+                self.root))
+        return '--config-file', str(config)
+
     def _check(self, *codes):
-        results = [checks.Result('name', code, 'details') for code in codes]
-        for name, result in zip(
-                ('nova_version', 'driver', 'extra_specs', 'api_paste'),
-                results):
-            self._patch(checks, name, mock.Mock(return_value=result))
-        return self._run('check', '--shim-directory', str(self.root),
-                         '--api-paste', '/x')
+        for name, code in zip(
+                ('nova_version', 'driver', 'extra_specs', 'paste_line'),
+                codes):
+            self._patch(checks, name, mock.Mock(
+                return_value=checks.Result(code, 'details')))
+        return self._run(*self._configure(), 'check', '--api-paste', '/x')
 
     def test_check_exits_with_the_worst(self):
+        self.libvirt.open.side_effect = LibvirtError('no socket')
         good, bad = Code.SUCCESS, Code.FAILURE
         self.assertEqual(0, self._check(good, good, good, good)[0])
         self.assertEqual(
             1, self._check(good, Code.WARNING, good, good)[0])
         code, out, err = self._check(good, Code.WARNING, bad, good)
-        self.assertEqual((2, ''), (code, err))
-        self.assertIn('| name  | Failure | details ', out)
+        self.assertEqual(
+            (2, 'libvirt is not asked: no socket\n'), (code, err))
+        for line in ('| Check: Extra spec validator', '| Result: Failure',
+                     '| Check: API paste line', '| Details: details'):
+            self.assertIn(line, out)
 
-    def test_check_asks_the_shim(self):
+    def test_check_asks_the_file_system(self):
+        self.libvirt.open.side_effect = LibvirtError('no socket')
         self._emulator()
         code, out, _err = self._check(*[Code.SUCCESS] * 4)
         self.assertEqual(1, code)
-        self.assertIn('no shim for qemu-system-x86_64', out)
+        self.assertIn('There is no %s/shim' % self.root, out)
 
-    def _probe(self, **usable):
+    def test_check_asks_libvirt(self):
+        asked = mock.Mock(return_value=checks.Result(Code.WARNING, 'this'))
+        self._patch(checks, 'shims', asked)
+        code, out, err = self._check(*[Code.SUCCESS] * 4)
+        asked.assert_called_once_with(
+            self.root / 'shim', self.libvirt.open.return_value)
+        self.assertEqual((1, ''), (code, err))
+        self.assertIn('Details: this', out)
+
+    def _probe(self, options=None, **usable):
         supports = {
             arch: strategies.ArchSupport(arch, '/q', names, {
                 name: 'no such thing' for name in strategies.ORDER
@@ -94,21 +117,24 @@ class StatusTestCase(testtools.TestCase):
             for arch, names in usable.items()}
         probe = mock.Mock(return_value=supports)
         self._patch(status.probe, 'probe', probe)
-        result = self._run(
-            'probe', '--connection', 'test:///x', '--virt-type', 'qemu',
-            '--shim-directory', '/shim')
-        self.libvirt.open.assert_called_with('test:///x')
+        result = self._run(*self._configure(**options or {}), 'probe')
         probe.assert_called_once_with(
-            self.libvirt.open.return_value, 'qemu', '/shim')
+            self.libvirt.open.return_value, 'qemu', '%s/shim' % self.root)
         return result
 
     def test_probe(self):
         code, out, _err = self._probe(
             x86_64=('shim', 'tiny', 'existing'), aarch64=('tiny',))
         self.assertEqual(0, code)
+        self.libvirt.open.assert_called_with('qemu:///system')
         self.assertIn(
             '| x86_64       | native   | no    | no such thing |', out)
         self.assertIn('| aarch64      | tiny     | yes   |', out)
+
+    def test_probe_connects_as_nova_does(self):
+        uri = 'qemu+tcp://192.0.2.1/system'
+        self._probe({'connection_uri': uri}, x86_64=('native',))
+        self.libvirt.open.assert_called_with(uri)
 
     def test_probe_without_an_empty_cell(self):
         self.assertEqual(
@@ -122,14 +148,15 @@ class StatusTestCase(testtools.TestCase):
 
     def test_probe_without_a_connection(self):
         self.libvirt.open.side_effect = LibvirtError('no socket')
-        self.assertEqual((2, '', 'Failed: no socket\n'), self._run(
-            'probe', '--shim-directory', '/shim'))
+        self.assertEqual((2, '', 'Failed: no socket\n'),
+                         self._run(*self._configure(), 'probe'))
 
-    def test_probe_without_libvirt(self):
-        self._patch(status, 'libvirt', None)
-        code, _out, err = self._run('probe', '--shim-directory', '/shim')
-        self.assertEqual(2, code)
-        self.assertIn('libvirt-python is not installed', err)
+    def test_probe_without_libvirt_or_nova(self):
+        for name in ('libvirt', 'nova_options'):
+            self._patch(status, name, None)
+            code, _out, err = self._run(*self._configure(), 'probe')
+            self.assertEqual(2, code)
+            self.assertIn('libvirt-python or Nova is not installed', err)
 
     def test_shim_path(self):
         code, out, _err = self._run('shim', 'path')
@@ -205,9 +232,7 @@ class StatusTestCase(testtools.TestCase):
 class TableTestCase(testtools.TestCase):
 
     def test_long_cells_are_wrapped(self):
-        lines = status.table(('A', 'B'), [('1', 'word ' * 30)]).splitlines()
+        lines = str(status.table(
+            ('A', 'B'), [('1', 'word ' * 30)])).splitlines()
         self.assertEqual({len(lines[0])}, set(map(len, lines)))
         self.assertGreater(len(lines), 5)
-
-    def test_empty(self):
-        self.assertEqual('+---+\n| A |\n+---+', status.table(('A',), []))

@@ -10,9 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Asks libvirt for the emulator shim.
+"""Asks libvirt what it can do with an emulator, the shim above all.
 
-It may run in another root file system than this process.
+libvirt may run in another root file system than this process.
 """
 
 from collections.abc import Mapping

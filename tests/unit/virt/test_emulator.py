@@ -18,7 +18,7 @@ import fixtures
 import testtools
 
 from nova_memhotplug.core import strategies
-from nova_memhotplug.virt import shim
+from nova_memhotplug.virt import emulator
 
 PATH = '/usr/libexec/nova-memhotplug/qemu-system-x86_64'
 
@@ -56,18 +56,19 @@ CLOSED = ('QEMU binary %s is not executable' % PATH, 38, errno.EACCES)
 FORBIDDEN = ('Failed to start QEMU binary %s for probing' % PATH, 1, -1)
 
 
-class ShimTestCase(testtools.TestCase):
+class EmulatorTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.useFixture(fixtures.MockPatchObject(shim, 'libvirt', FakeLibvirt))
+        self.useFixture(fixtures.MockPatchObject(
+            emulator, 'libvirt', FakeLibvirt))
         self.log = self.useFixture(fixtures.FakeLogger())
 
     def test_refusal(self):
         for error, expected in ((None, None), (ABSENT, ''),
                                 (CLOSED, CLOSED), (FORBIDDEN, FORBIDDEN)):
             connection = FakeLibvirt(error)
-            found = shim.refusal(connection, PATH, 'x86_64')
+            found = emulator.refusal(connection, PATH, 'x86_64')
             if expected in (CLOSED, FORBIDDEN):
                 self.assertIn(expected[0], found)
             else:
@@ -80,8 +81,9 @@ class ShimTestCase(testtools.TestCase):
         support = strategies.ArchSupport(
             'x86_64', '/usr/bin/qemu-system-x86_64', usable,
             {'shim': 'Permission denied'})
-        return shim.look(self.connection, {'x86_64': support}, configured,
-                         '/usr/libexec/nova-memhotplug')['x86_64']
+        return emulator.look(
+            self.connection, {'x86_64': support}, configured,
+            '/usr/libexec/nova-memhotplug')['x86_64']
 
     def test_absent(self):
         self.assertFalse(self._look(ABSENT).has_shim)
