@@ -24,9 +24,6 @@ from nova_memhotplug.core import block_size
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 
-WORKS = 'works'
-REFUSED = 'refused'
-
 PMEM = 'hw:pmem'
 MEM_ENCRYPTION = 'hw:mem_encryption'
 CPU_REALTIME = 'hw:cpu_realtime'
@@ -86,11 +83,6 @@ class Composition:
     asked_by: str
     note: str
     is_asked: Callable[[Request], bool] | None = None
-
-    @property
-    def verdict(self) -> str:
-        """``WORKS`` or ``REFUSED``."""
-        return WORKS if self.is_asked is None else REFUSED
 
     @property
     def refusal(self) -> errors.ExcludedComposition:

@@ -210,7 +210,7 @@ def read(
         emulator=root.findtext('devices/emulator', default=''),
         boot_kib=_boot_kib(root, cells, devices),
         max_kib=None if maximum is None else device.size_kib(maximum),
-        slots=0 if maximum is None else int(maximum.get('slots', 0)),
+        slots=0 if maximum is None else _integer(maximum.get('slots', '0')),
         cells=cells,
         devices=devices,
         page_kib=max(pages.values(), default=0),

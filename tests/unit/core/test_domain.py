@@ -198,6 +198,7 @@ class DomainTest(testtools.TestCase):
         PLAIN.replace('524288', 'lots'),
         PLAIN.replace("<memory unit='KiB'>524288</memory>", ''),
         ELASTIC.replace("memory='0'", ''),
+        ELASTIC.replace("slots='8'", "slots='many'"),
         ELASTIC.replace("id='1'", "id='one'"))
     def test_unreadable(self, xml):
         self.assertRaises(errors.UnreadableDomain, domain.read, xml)
