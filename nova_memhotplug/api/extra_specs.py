@@ -21,6 +21,7 @@ what two of them say together is checked when a server boots.
 from nova.api.validation.extra_specs import base
 from nova import exception
 
+from nova_memhotplug.core import addresses
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.models import registry
@@ -51,7 +52,7 @@ def register() -> list[base.ExtraSpecValidator]:
 
     :returns: a list of ``ExtraSpecValidator``
     """
-    return [_max_memory_mb(), _slots(), _zero_node(), _model()]
+    return [_max_memory_mb(), _slots(), _zero_node(), _model(), _block_mb()]
 
 
 def _max_memory_mb() -> _Validator:
@@ -90,3 +91,14 @@ def _model() -> _Validator:
         description='The memory model with which a server grows.',
         value={'type': str, 'enum': sorted(registry.models()),
                'description': 'The name of an installed memory model'})
+
+
+def _block_mb() -> _Validator:
+    return _Validator(
+        name=memory_spec.BLOCK_MB,
+        description=(
+            "The memory block of the guest's kernel, in MiB: memory is added "
+            'in whole blocks. The image property memhotplug_block_mb says '
+            'the same of the image; the larger of both counts.'),
+        value={'type': str, 'enum': list(map(str, addresses.BLOCKS_MB)),
+               'description': 'A size in MiB'})

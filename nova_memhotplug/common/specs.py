@@ -12,10 +12,13 @@
 
 """What the flavor of a server says about its memory."""
 
+import contextlib
 import typing as ty
 
+from nova import utils
 
 from nova_memhotplug.common import options
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import planner
 from nova_memhotplug.models import registry
@@ -33,6 +36,38 @@ def spec_of(flavor: ty.Any) -> memory_spec.MemorySpec | None:
     return memory_spec.from_extra_specs(
         flavor.extra_specs, CONF.memhotplug.default_slots,
         registry.models())
+
+
+def block_mb_of(instance: ty.Any) -> int:
+    """Say which memory block flavor and image of a server name.
+
+    One that cannot be read names none: it is refused when a server is made.
+
+    Nova keeps each property of the image that a server was made of, or
+    rebuilt with, in the server's system metadata, also those that it does not
+    know itself (nova/utils.py, get_system_metadata_from_image).
+
+    :param instance: a ``nova.objects.Instance``
+    :returns: the larger of both, in MiB; 0 if neither names one
+    """
+    sizes_mb = [0]
+    with contextlib.suppress(errors.InvalidSpec):
+        sizes_mb.append(image_block_mb_of(instance))
+    with contextlib.suppress(errors.InvalidSpec):
+        spec = spec_of(instance.flavor)
+        sizes_mb.append(spec.block_mb if spec else 0)
+    return max(sizes_mb)
+
+
+def image_block_mb_of(instance: ty.Any) -> int:
+    """Read the memory block that the image of a server names.
+
+    :param instance: a ``nova.objects.Instance``
+    :returns: the block, in MiB; 0 if it names none
+    :raises InvalidImage: if it cannot be read
+    """
+    return memory_spec.block_mb_of_image(instance.system_metadata.get(
+        utils.SM_IMAGE_PROP_PREFIX + memory_spec.IMAGE_BLOCK_MB))
 
 
 def grow_of(spec: memory_spec.MemorySpec | None) -> planner.Grow:

@@ -28,8 +28,9 @@ import tenacity
 
 from nova_memhotplug.common import exclusions
 from nova_memhotplug.common import options
+from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
-from nova_memhotplug.core import block_size
+from nova_memhotplug.core import addresses
 from nova_memhotplug.core import blocklist
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
@@ -260,10 +261,10 @@ def seen(
             instance, guest.arch, CONF.libvirt.cpu_model_extra_flags)
     return observations.Observation(
         guest=guest,
-        step_mb=block_size.step_mb(
-            guest.arch, guest.boot_mb,
-            aarch64_block_mb=CONF.memhotplug.aarch64_memory_block_mb,
-            page_kib=guest.page_kib, reported_mb=heard_mb),
+        step_mb=addresses.step_mb(
+            guest.arch, guest.address_map,
+            CONF.memhotplug.aarch64_memory_block_mb,
+            specs.block_mb_of(instance), heard_mb, guest.page_kib),
         strategy=strategies.of(
             guest, is_elastic, CONF.memhotplug.shim_directory),
         heard_mb=heard_mb, excluded=excluded)

@@ -70,17 +70,19 @@ allowed to run what it holds.
 """),
     cfg.IntOpt(
         'aarch64_memory_block_mb',
-        default=128,
+        default=1024,
         help="""
-Size of the memory block of aarch64 guests, in MiB.
+Size of the memory block of aarch64 guests of which nothing is known, in MiB.
 
-128 for kernels with pages of 4 KiB, 512 for kernels with pages of 64 KiB. A
-guest refuses a DIMM that is no multiple of its block, and every later one, so
-set 512 if any guest may run a 64 KiB kernel. A guest agent that reports a
-larger block than this is believed.
+A guest does not use a DIMM that is not made of whole blocks of its kernel.
+This counts where neither the guest's agent has named its block nor the flavor
+(``memhotplug:block_mb``) or the image (``memhotplug_block_mb``) a larger one.
+1024 is accepted by each guest. Set less only if all guests have kernels that
+take it.
 """,
-        choices=[(128, 'guests with 4 KiB pages'),
-                 (512, 'guests with 64 KiB pages')]),
+        choices=[(128, 'kernels since 5.12 with pages of 4 or 16 KiB'),
+                 (512, 'kernels since 5.12 with pages of 64 KiB'),
+                 (1024, 'older kernels')]),
     cfg.IntOpt(
         'confirm_timeout',
         default=30, min=1, max=600,

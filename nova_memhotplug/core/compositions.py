@@ -20,7 +20,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 
-from nova_memhotplug.core import block_size
+from nova_memhotplug.core import addresses
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 
@@ -111,7 +111,7 @@ def _is_32_bit(request: Request) -> bool:
 
 def _lacks_uefi(request: Request) -> bool:
     # Nova takes UEFI for aarch64 where the image does not say.
-    return (request.arch == block_size.AARCH64 and
+    return (request.arch == addresses.AARCH64 and
             request.image.get(IMAGE_FIRMWARE) == BIOS)
 
 
@@ -121,7 +121,7 @@ def _has_image_cells(request: Request) -> bool:
 
 
 def _has_mte(request: Request) -> bool:
-    return request.arch == block_size.AARCH64 and MTE in request.cpu_features
+    return request.arch == addresses.AARCH64 and MTE in request.cpu_features
 
 
 _SHARED = (
@@ -191,7 +191,9 @@ COMPOSITIONS = (
     Composition(
         'machine_types', 'machine types i440fx and q35',
         'image property hw_machine_type, [libvirt] hw_machine_type',
-        'Both have the same slots and the same steps.'),
+        'Both have the same slots. What they leave of the address space and '
+        'where RAM ends differ by 1 GiB, so large guests may have other '
+        'steps.'),
     Composition(
         '32_bit', '32-bit guests',
         'image property hw_architecture, such as i686 or armv7l',

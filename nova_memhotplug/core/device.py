@@ -171,14 +171,16 @@ def read(element: etree._Element) -> MemoryDevice:
         raise errors.UnreadableDomain(
             reason='a <memory> device has no model or no size')
     alias = element.find('alias')
-    address = element.find('address')
+    # Virtio devices have an address on a bus, and that of their memory here.
+    address = element.find("address[@type='dimm']")
+    place = element.find('target/address') if address is None else address
     return MemoryDevice(
         model=model,
         size_mb=units.kib_to_mb(size_kib(size)),
         node=_number(element.findtext('target/node')),
         slot=_number(None if address is None else address.get('slot')),
         alias=None if alias is None else alias.get('name'),
-        base=_number(None if address is None else address.get('base')),
+        base=_number(None if place is None else place.get('base')),
         backing=_backing(element))
 
 

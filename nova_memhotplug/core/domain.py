@@ -19,8 +19,10 @@ import dataclasses
 
 from lxml import etree
 
+from nova_memhotplug.core import addresses
 from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import processors
 from nova_memhotplug.core import units
 
 AGENT_CHANNEL = 'org.qemu.guest_agent.0'
@@ -60,6 +62,8 @@ class GuestMemory:
     :param has_agent: whether it has a channel for the guest agent
     :param is_agent_there: whether an agent listens at that channel, as far
         as libvirt knows
+    :param machine: its machine type; empty if not known
+    :param is_amd: whether its vCPUs are AMD's; None if not known
     """
 
     arch: str
@@ -72,6 +76,8 @@ class GuestMemory:
     page_kib: int
     has_agent: bool
     is_agent_there: bool = True
+    machine: str = ''
+    is_amd: bool | None = None
 
     @property
     def boot_mb(self) -> int:
@@ -102,6 +108,32 @@ class GuestMemory:
     def free_slots(self) -> int:
         """Slots that are free."""
         return max(0, self.slots - self.used_slots)
+
+    @property
+    def next_slots(self) -> list[int]:
+        """The free slots, those behind the last used one first.
+
+        The persistent domain may number slots otherwise than the live one,
+        from 0 on (facts-qemu-libvirt.md, section 8): behind the last one a
+        slot is free in both.
+        """
+        used = {dev.slot for dev in self.devices if dev.slot is not None}
+        return sorted(
+            set(range(self.slots)) - used,
+            key=lambda slot: (slot < max(used, default=-1), slot))
+
+    @property
+    def address_map(self) -> addresses.AddressMap | None:
+        """Where it has its memory; None for an unknown machine type."""
+        return addresses.map_of(
+            self.arch, self.machine, self.is_amd, self.boot_mb, self.max_mb,
+            self.slots)
+
+    @property
+    def block_mb(self) -> int:
+        """The block of its kernel, as far as addresses tell, in MiB."""
+        known = self.address_map
+        return known.block_mb if known else addresses.SMALLEST_BLOCK_MB
 
     @property
     def foreign_mb(self) -> int:
@@ -206,7 +238,7 @@ def read(
     maximum = root.find('maxMemory')
     agent = _agent(root)
     return GuestMemory(
-        arch=_attribute(root, 'os/type', 'arch'),
+        arch=_type(root).get('arch', ''),
         emulator=root.findtext('devices/emulator', default=''),
         boot_kib=_boot_kib(root, cells, devices),
         max_kib=None if maximum is None else device.size_kib(maximum),
@@ -216,7 +248,9 @@ def read(
         page_kib=max(pages.values(), default=0),
         has_agent=agent is not None,
         is_agent_there=(agent is not None and
-                        agent.get('state') != 'disconnected'))
+                        agent.get('state') != 'disconnected'),
+        machine=_type(root).get('machine', ''),
+        is_amd=_processor(root).is_amd)
 
 
 def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
@@ -242,13 +276,18 @@ def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
     return etree.tostring(root, encoding='unicode')
 
 
-def _attribute(root: etree._Element, path: str, name: str) -> str:
-    element = root.find(path)
-    value = None if element is None else element.get(name)
-    if value is None:
-        raise errors.UnreadableDomain(
-            reason='<%s> has no %s' % (path, name))
-    return value
+def _type(root: etree._Element) -> etree._Element:
+    element = root.find('os/type')
+    if element is None or element.get('arch') is None:
+        raise errors.UnreadableDomain(reason='<os/type> has no arch')
+    return element
+
+
+def _processor(root: etree._Element) -> processors.Processor:
+    return processors.Processor(
+        arch=_type(root).get('arch', ''),
+        is_emulated=root.get('type') == 'qemu',
+        model=root.findtext('cpu/model'), vendor=root.findtext('cpu/vendor'))
 
 
 def _cells(

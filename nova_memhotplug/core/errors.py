@@ -61,6 +61,13 @@ class InvalidSpec(MemoryHotplugError):
     msg_fmt = "Flavor extra spec %(key)s is '%(value)s': %(rule)s."
 
 
+class InvalidImage(InvalidSpec):
+    """A property of an image cannot be read."""
+
+    code = 'invalid_image_property'
+    msg_fmt = "Image property %(key)s is '%(value)s': %(rule)s."
+
+
 class ExcludedComposition(MemoryHotplugError):
     """A server is to have what does not go together with growth.
 
@@ -200,12 +207,13 @@ class NoHotplug(Refused):
 
 
 class Misaligned(Refused):
-    """The guest has memory that lets it refuse whatever comes next."""
+    """The guest has memory that it does not use."""
 
     code = 'misaligned'
     msg_fmt = ('This server has a memory device of %(size_mb)d MiB at '
-               '%(address)s that is no whole number of blocks of %(step_mb)d '
-               'MiB; its guest would refuse any further memory.')
+               '%(address)s that is not made of whole blocks of %(block_mb)d '
+               'MiB, so its guest does not use all of it. Hard reboot the '
+               'server first: that turns it into boot memory.')
 
 
 class GuestOff(Refused):
@@ -440,6 +448,16 @@ class OverQuota(Refused):
     code = 'over_quota'
     msg_fmt = ('Quota exceeded for ram: %(asked_mb)d MiB more were asked for, '
                'but %(used_mb)d of %(limit_mb)d MiB are in use already.')
+
+
+class NoAddress(Refused):
+    """The guest has no addresses left for so large a device."""
+
+    code = 'no_address'
+    msg_fmt = ('The guest of this server has no free addresses for a memory '
+               'device of %(size_mb)d MiB at a multiple of %(step_mb)d MiB. '
+               'A hard reboot turns the added memory into boot memory and '
+               'frees them.')
 
 
 def by_code(code: str) -> type[MemoryHotplugError] | None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import dataclasses
 import re
 
+from nova_memhotplug.core import addresses
 from nova_memhotplug.core import errors
 
 NAMESPACE = 'memhotplug'
@@ -24,6 +25,9 @@ MAX_MEMORY_MB = 'memhotplug:max_memory_mb'
 SLOTS = 'memhotplug:slots'
 ZERO_NODE = 'memhotplug:zero_node'
 MODEL = 'memhotplug:model'
+BLOCK_MB = 'memhotplug:block_mb'
+#: The property of an image that says the same; the larger of both counts.
+IMAGE_BLOCK_MB = 'memhotplug_block_mb'
 
 DEFAULT_SLOTS = 8
 DEFAULT_MODEL = 'dimm'
@@ -51,12 +55,15 @@ class MemorySpec:
     :param zero_node: whether to reserve an empty NUMA cell; the image may
         change the default (``core.compositions.adapt``)
     :param model: name of the memory model
+    :param block_mb: memory block of the guest's kernel, in MiB; 0 if the
+        flavor does not say
     """
 
     max_memory_mb: int
     slots: int
     zero_node: bool
     model: str
+    block_mb: int = 0
 
 
 def from_extra_specs(
@@ -80,7 +87,19 @@ def from_extra_specs(
         slots=_integer(
             extra_specs, SLOTS, default_slots, MIN_SLOTS, MAX_SLOTS),
         zero_node=_boolean(extra_specs, ZERO_NODE, True),
-        model=_one_of(extra_specs, MODEL, DEFAULT_MODEL, known_models))
+        model=_one_of(extra_specs, MODEL, DEFAULT_MODEL, known_models),
+        block_mb=_block_mb(
+            BLOCK_MB, extra_specs.get(BLOCK_MB), errors.InvalidSpec))
+
+
+def block_mb_of_image(value: object) -> int:
+    """Read the memory block that an image names.
+
+    :param value: the value of its property; None if it has none
+    :returns: the block, in MiB; 0 if it names none
+    :raises InvalidImage: if there is no such block
+    """
+    return _block_mb(IMAGE_BLOCK_MB, value, errors.InvalidImage)
 
 
 def check_boot_size(
@@ -127,6 +146,19 @@ def _integer(
     raise errors.InvalidSpec(
         key=key, value=value, rule='it must be a whole number from %d to %d'
         % (minimum, maximum))
+
+
+def _block_mb(
+    key: str, value: object, error: type[errors.InvalidSpec],
+) -> int:
+    if value is None:
+        return 0
+    text = str(value)
+    if _INTEGER.fullmatch(text) and int(text) in addresses.BLOCKS_MB:
+        return int(text)
+    raise error(
+        key=key, value=text, rule='it must be one of ' + ', '.join(
+            map(str, addresses.BLOCKS_MB)))
 
 
 def _boolean(

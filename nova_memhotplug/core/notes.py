@@ -36,7 +36,7 @@ KEY = 'memhotplug_guest'
 #: InstanceSystemMetadata).
 MAX_LENGTH = 255
 #: Raised with every change of the fields or of what they mean.
-VERSION = 3
+VERSION = 4
 
 _FIELDS = frozenset((
     'v', 'arch', 'boot', 'max', 'slots', 'cells', 'zero', 'page', 'step',
@@ -58,8 +58,7 @@ def write(seen: observations.Observation) -> str | None:
         devices, or the address of one of them matters to a plan
     """
     guest = seen.guest
-    if seen.step_mb and any(
-            planner.misaligned_devices(guest, seen.step_mb)):
+    if any(planner.misaligned_devices(guest)):
         return None
     text = json.dumps({
         'v': VERSION,

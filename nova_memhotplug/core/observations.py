@@ -25,7 +25,8 @@ from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 
-#: Raised with every change of the fields or of what they mean.
+#: Raised with every change of what fields mean. A field that has a default
+#: may be added: who does not know it does without, and who misses it has that.
 VERSION = 1
 
 
@@ -133,6 +134,7 @@ def _backed(kind: type[_Kind], fields: Mapping[str, ty.Any]) -> _Kind:
 
 
 def _make(kind: type[_Kind], fields: Mapping[str, ty.Any]) -> _Kind:
-    names = [field.name for field in dataclasses.fields(
-        ty.cast(ty.Any, kind))]
-    return kind(**{name: fields[name] for name in names})
+    names = {field.name for field in dataclasses.fields(
+        ty.cast(ty.Any, kind))}
+    return kind(**{
+        name: value for name, value in fields.items() if name in names})

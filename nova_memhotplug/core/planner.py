@@ -13,6 +13,7 @@
 """From what a guest has and a wanted total to the devices to add."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
@@ -48,11 +49,14 @@ class Share:
     :param node: the guest NUMA node that is to have it
     :param backing: where on the host it is to be; None where the host is
         free to choose
+    :param base: the guest physical address for it, in bytes; None where that
+        is left to QEMU
     """
 
     size_mb: int
     node: int
     backing: device.Backing | None = None
+    base: int | None = None
 
 
 #: How a memory model adds shares to a guest.
@@ -164,7 +168,8 @@ def plan(
     parts = shares(guest, delta_mb)
     return Plan(
         present_mb=guest.present_mb, wanted_mb=wanted_mb,
-        changes=grow(guest, parts) if delta_mb else (),
+        changes=(grow(guest, tuple(_placed(guest, parts, step_mb)))
+                 if delta_mb else ()),
         own_cells_mb=tuple(
             cell_mb + part.size_mb for cell_mb, part in zip(
                 guest.own_cells_mb, parts, strict=True)))
@@ -188,6 +193,30 @@ def shares(guest: domain.GuestMemory, delta_mb: int) -> tuple[Share, ...]:
               node=reserved.id if reserved else cell.id,
               backing=cell.backing)
         for cell in cells)
+
+
+def _placed(
+    guest: domain.GuestMemory, parts: Iterable[Share], step_mb: int,
+) -> Iterator[Share]:
+    """Give each share an address that the guest's kernel accepts.
+
+    QEMU puts a device right behind the last one, or where the range begins,
+    which is a multiple of 1 GiB alone (``core.addresses``).
+
+    :raises NoAddress: if there is no room for one
+    """
+    known = guest.address_map
+    taken = [(dev.base, dev.base + dev.size_mb * units.BYTES_PER_MIB)
+             for dev in guest.devices if dev.base is not None]
+    if not known or not known.can_place or len(taken) < len(guest.devices):
+        yield from parts
+        return
+    for part in parts:
+        base = known.place(taken, part.size_mb, step_mb)
+        if base is None:
+            raise errors.NoAddress(size_mb=part.size_mb, step_mb=step_mb)
+        taken.append((base, base + part.size_mb * units.BYTES_PER_MIB))
+        yield dataclasses.replace(part, base=base)
 
 
 def total_step_mb(guest: domain.GuestMemory, step_mb: int) -> int:
@@ -249,7 +278,7 @@ def _room(
 def _alignment(
     guest: domain.GuestMemory, wanted_mb: int, step_mb: int,
 ) -> Iterator[errors.Refused]:
-    yield from misaligned_devices(guest, step_mb)
+    yield from misaligned_devices(guest)
     total_mb = total_step_mb(guest, step_mb)
     delta_mb = wanted_mb - guest.present_mb
     if units.is_multiple(delta_mb, total_mb):
@@ -273,20 +302,22 @@ def _nearest(
 
 
 def misaligned_devices(
-    guest: domain.GuestMemory, step_mb: int,
+    guest: domain.GuestMemory,
 ) -> Iterator[errors.Refused]:
     """Find memory that was attached by hand without regard to blocks.
 
-    QEMU puts the next device right behind it, at an address that the guest
-    refuses (facts-qemu-libvirt.md, section 3).
+    The guest does not use it, though it is in the books
+    (facts-qemu-libvirt.md, section 3).
 
     :param guest: what the guest has
-    :param step_mb: in what steps a node can take memory, in MiB; not 0
     :returns: a reason for each such device
     """
+    block_mb = guest.block_mb
     for dev in guest.devices:
+        if dev.model != device.DIMM:
+            continue
         base_mb, rest = divmod(dev.base or 0, units.BYTES_PER_MIB)
-        if rest or base_mb % step_mb or dev.size_mb % step_mb:
+        if rest or base_mb % block_mb or dev.size_mb % block_mb:
             yield errors.Misaligned(
                 size_mb=dev.size_mb, address=hex(dev.base or 0),
-                step_mb=step_mb)
+                block_mb=block_mb)

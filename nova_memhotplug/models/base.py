@@ -57,7 +57,8 @@ class MemoryModel(abc.ABC):
 
         :param guest: what the guest has
         :param shares: RAM to add, one share for each NUMA node of the
-            flavor, each a whole number of memory blocks
+            flavor, each a whole number of memory blocks, with an address
+            where that is known
         :returns: the changes, in the order in which to make them
         :raises Refused: if this guest cannot take it, for example for want
             of a slot

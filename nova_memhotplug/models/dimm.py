@@ -50,7 +50,8 @@ class DimmModel(base.MemoryModel):
         if guest.free_slots < len(shares):
             raise errors.NoFreeSlot(
                 needed=len(shares), used=guest.used_slots, total=guest.slots)
-        return tuple(_plug(share) for share in shares)
+        return tuple(_plug(share, slot) for share, slot in zip(
+            shares, guest.next_slots))
 
     def read(self, element: etree._Element) -> device.MemoryDevice:
         """Read a DIMM back.
@@ -62,10 +63,11 @@ class DimmModel(base.MemoryModel):
         return device.read(element)
 
 
-def _plug(share: planner.Share) -> planner.Change:
+def _plug(share: planner.Share, slot: int) -> planner.Change:
     dimm = device.MemoryDevice(
         model=device.DIMM, size_mb=share.size_mb, node=share.node,
-        alias=device.new_alias(), backing=share.backing)
+        slot=slot, alias=device.new_alias(), base=share.base,
+        backing=share.backing)
     return planner.Change(
         device=dimm,
         xml=etree.tostring(device.build(dimm), encoding='unicode'))

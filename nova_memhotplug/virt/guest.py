@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import re
 import typing as ty
 
@@ -30,6 +31,7 @@ import tenacity
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
+from nova_memhotplug.core import processors
 from nova_memhotplug.models import registry
 from nova_memhotplug.virt import agent
 from nova_memhotplug.virt import config
@@ -263,7 +265,12 @@ class LiveGuest:
             xml = self._guest.get_xml_desc(dump_inactive=not live)
         readers = {name: model.read
                    for name, model in registry.models().items()}
-        return domain.read(xml, readers)
+        found = domain.read(xml, readers)
+        if found.is_amd is None:
+            vendor = self._host.get_capabilities().host.cpu.vendor
+            found = dataclasses.replace(
+                found, is_amd=vendor and (vendor == processors.AMD))
+        return found
 
 
 def _aliases(guest: domain.GuestMemory) -> set[str]:

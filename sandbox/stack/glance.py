@@ -30,6 +30,7 @@ PROPERTIES = {
         'hw_firmware_type': 'uefi',
         'hw_disk_bus': 'virtio',
         'hw_cdrom_bus': 'virtio',
+        'memhotplug_block_mb': '128',
         'os_command_line':
             'console=ttyAMA0 panic=-1 memhp_default_state=online',
     },

@@ -23,8 +23,8 @@ from tests.faults import placement_app
 from tests.faults import points
 from tests.live import cloud
 
-#: Smaller than a memory block of the guest, so that the kernel takes neither
-#: this DIMM nor the one after it (facts-qemu-libvirt.md, section 3).
+#: Smaller than a memory block of the guest, so that its kernel does not take
+#: it (facts-qemu-libvirt.md, section 3).
 UNALIGNED_MB = 64
 UNALIGNED_DIMM = """\
 <memory model='dimm'>
@@ -207,7 +207,7 @@ def _resume(attempt):
 
 
 def _misalign(attempt):
-    """Attach a DIMM that makes the guest refuse the next one."""
+    """Attach a DIMM that takes the address which the next one was to have."""
     path = attempt.machine.settings.run / 'unaligned.xml'
     path.write_text(UNALIGNED_DIMM)
     attempt.machine.virsh(
@@ -303,7 +303,7 @@ FAULTS = {
         points.BEFORE_COMMIT)),
     'guest-killed-in-attach': Fault(_in_attach(_kill_guest)),
     'guest-paused': Fault(_at(points.AFTER_CLAIM, _suspend), _resume),
-    'guest-refuses': Fault(
+    'address-taken': Fault(
         _at(points.AFTER_CLAIM, _misalign), _align),
 }
 

@@ -101,7 +101,7 @@ class Domain(fakelibvirt.Domain):
             self._refuse_host_nodes(element.findtext('source/nodemask'))
         self.live = []
         for device in self.persistent:
-            self.live.append(_plugged(device, self._next_base()))
+            self._plug(device)
 
     def _refuse_empty_backend(self):
         """Refuse what QEMU refuses: a memory backend of size 0."""
@@ -141,9 +141,11 @@ class Domain(fakelibvirt.Domain):
     def _cells(self):
         return self._root.findall('cpu/numa/cell')
 
-    def _next_base(self):
-        return FIRST_BASE + sum(
-            _size_kib(device) * 1024 for device in self.live)
+    def _plug(self, device):
+        """Give a device to the guest, where it says or behind the others."""
+        behind = max((last for _first, last in map(_range, self.live)),
+                     default=FIRST_BASE)
+        self.live.append(_plugged(device, behind))
 
     def attachDeviceFlags(self, xml, flags):
         if not xml.startswith('<memory'):
@@ -151,13 +153,32 @@ class Domain(fakelibvirt.Domain):
         self.before_attach(self, xml)
         device = etree.fromstring(xml)
         self._refuse(device)
-        used = {int(one.find('address').get('slot')) for one in self.live}
-        slot = min(set(range(256)) - used)
-        etree.SubElement(device, 'address', type='dimm', slot=str(slot))
+        if device.find('address') is None:
+            slot = min(set(range(256)) - {_slot(one) for one in self.live})
+            etree.SubElement(device, 'address', type='dimm', slot=str(slot))
         if flags & fakelibvirt.VIR_DOMAIN_AFFECT_CONFIG:
             self.persistent.append(device)
         if flags & fakelibvirt.VIR_DOMAIN_AFFECT_LIVE:
-            self.live.append(_plugged(device, self._next_base()))
+            self._plug(device)
+
+    def _refuse_address(self, device):
+        """Refuse a slot, or addresses, that another device has."""
+        address = device.find('address')
+        for one in () if address is None else (*self.live, *self.persistent):
+            if _slot(one) == _slot(device):
+                raise libvirt_error(
+                    67, "unsupported configuration: memory device slot '%d' "
+                    "is already being used by another memory device"
+                    % _slot(device))
+            if address.get('base') is None or (
+                    one.find('address').get('base') is None):
+                continue
+            (first, last), (start, end) = _range(one), _range(device)
+            if start < last and first < end:
+                raise libvirt_error(
+                    1, "internal error: unable to execute QEMU command "
+                    "'device_add': address range conflicts with memory "
+                    "device id='%s'" % one.find('alias').get('name'))
 
     def _refuse(self, device):
         self._refuse_host_nodes(device.findtext('source/nodemask'))
@@ -185,6 +206,7 @@ class Domain(fakelibvirt.Domain):
                 67, "unsupported configuration: Attaching memory device "
                 "with size '%d' would exceed domain's maxMemory config size "
                 "'%s'" % (_size_kib(device), ceiling.text))
+        self._refuse_address(device)
         if int(device.findtext('target/node')) >= len(self._cells()):
             raise libvirt_error(
                 35, "invalid argument: can't add memory backend for guest "
@@ -234,6 +256,9 @@ class Domain(fakelibvirt.Domain):
         memory = self.persistent if inactive else self.live
         for tag in ('memory', 'currentMemory'):
             root.find(tag).text = str(self._total_kib(memory))
+        machine = self._root.find('os/type').get('machine')
+        if machine is not None:
+            root.find('os/type').set('machine', machine)
         # Nova's fake makes a numatune of its own that Nova does not write.
         for path in ('maxMemory', 'memoryBacking', 'cpu', 'numatune'):
             for element in root.findall(path):
@@ -262,11 +287,22 @@ def _size_kib(device):
 def _plugged(device, base):
     """Return a device as it is in a live domain: with alias and base."""
     device = _copy(device)
-    slot = device.find('address').get('slot')
-    device.find('address').set('base', hex(base))
+    address = device.find('address')
+    if address.get('base') is None:
+        address.set('base', hex(base))
     if device.find('alias') is None:
-        etree.SubElement(device, 'alias', name='dimm' + slot)
+        etree.SubElement(device, 'alias', name='dimm' + address.get('slot'))
     return device
+
+
+def _slot(device):
+    return int(device.find('address').get('slot'))
+
+
+def _range(device):
+    """Return the first address of a device and the one after its last."""
+    first = int(device.find('address').get('base'), 16)
+    return first, first + _size_kib(device) * KIB_PER_MIB
 
 
 def _find(devices, alias):

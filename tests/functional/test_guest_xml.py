@@ -302,8 +302,24 @@ class TestAarch64(base.Aarch64Mixin, GuestXmlTestBase):
         self.assertEqual(
             'qemu-system-aarch64',
             root.findtext('devices/emulator').rpartition('/')[2])
-        self.grow(server, 1024)
-        self.assert_books(server, 1024)
+        self.grow(server, 1536)
+        self.assert_books(server, 1536)
+        (dimm,) = self.guest(server).devices
+        # RAM of aarch64 begins at 1 GiB; blocks may have 1 GiB as well.
+        self.assertEqual((0, 2 << 30), (dimm.slot, dimm.base))
+
+    def test_default_is_what_no_guest_refuses(self):
+        """Kernels before 5.12 have blocks of 1 GiB (P6)."""
+        server = self.boot(base.ELASTIC)
+        status, body = self.resize(server, 1024)
+        self.assertEqual(400, status, body)
+        self.assertIn('steps of 1024 MiB', body['badRequest']['message'])
+
+    def test_block_of_the_flavor(self):
+        server = self.boot(dict(base.ELASTIC, **{
+            'memhotplug:block_mb': '128'}))
+        self.grow(server, 640)
+        self.assert_books(server, 640)
 
     def test_64k_pages(self):
         """The operator says how large the blocks of its guests are."""
@@ -314,3 +330,37 @@ class TestAarch64(base.Aarch64Mixin, GuestXmlTestBase):
         self.assertIn('512', body['badRequest']['message'])
         self.grow(server, 1024)
         self.assert_books(server, 1024)
+
+
+class TestBlockOfImage(GuestXmlTestBase):
+
+    def step_mb(self, extra_specs, properties):
+        server = self.boot(
+            dict(base.ELASTIC, **extra_specs), properties=properties)
+        return self.show(server)[1]['memory']['step_mb']
+
+    def test_larger_counts(self):
+        block, image = 'memhotplug:block_mb', 'memhotplug_block_mb'
+        self.assertEqual(512, self.step_mb({}, {image: '512'}))
+        self.assertEqual(
+            1024, self.step_mb({block: '512'}, {image: '1024'}))
+        self.assertEqual(
+            512, self.step_mb({block: '512'}, {image: '256'}))
+        # Plans from the note and the action say the same.
+        server = self.boot(base.ELASTIC, properties={image: '512'})
+        self.assertEqual(
+            ['unaligned'], self.plan(server, 640)[2])
+        self.grow(server, 1024)
+        self.assert_books(server, 1024)
+
+    def test_property_that_is_broken_later(self):
+        """It does not keep a server that has run from anything (T9)."""
+        server = self.boot(
+            base.ELASTIC, properties={'memhotplug_block_mb': '512'})
+        instance = self.instance(server)
+        instance.system_metadata['image_memhotplug_block_mb'] = 'x'
+        instance.save()
+        self._reboot_server(server, hard=True)
+        self.assertEqual(128, self.show(server)[1]['memory']['step_mb'])
+        self.grow(server, 640)
+        self.assert_books(server, 640)

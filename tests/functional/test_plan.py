@@ -183,7 +183,7 @@ class TestSource(PlanTestBase):
         server = self.boot_elastic()
         good = self.note(server)
         for text in ('', 'x', '{}', '[]', good[:-1], '"' * 255,
-                     good.replace('"v":3', '"v":2'),
+                     good.replace('"v":4', '"v":3'),
                      good.replace('"dev":[]', '"dev":[[0,9,512,1]]')):
             self.assertNotEqual(good, text)
             self.put_note(server, text)

@@ -51,6 +51,20 @@ class DeviceTest(testtools.TestCase):
     def test_there_and_back(self, one):
         self.assertEqual(one, device.read(device.build(one)))
 
+    def test_read_virtio_device(self):
+        """The slot of a bus is no memory slot (V8)."""
+        element = etree.fromstring("""
+          <memory model='virtio-mem'>
+            <target><size unit='GiB'>16</size><node>1</node>
+              <address base='0x140000000'/></target>
+            <alias name='virtiomem0'/>
+            <address type='pci' domain='0x0000' bus='0x05' slot='0x00'/>
+          </memory>""")
+        self.assertEqual(
+            device.MemoryDevice(
+                'virtio-mem', 16384, 1, None, 'virtiomem0', 5 << 30),
+            device.read(element))
+
     @ddt.data(
         ('1048576', None, 1048576), ('1', 'GiB', 1048576),
         ('1', 'G', 1048576), ('512', 'MiB', 524288), ('1025', 'b', 2),

@@ -10,10 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
+
 import ddt
 from lxml import etree
 import testtools
 
+from nova_memhotplug.core import addresses
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
@@ -94,6 +97,39 @@ class DomainTest(testtools.TestCase):
         self.assertEqual(domain.Cell(1, 0, False), guest.reserved_cell)
         self.assertTrue(guest.has_agent)
         self.assertEqual(0, guest.page_kib)
+
+    @ddt.data(
+        ((), [0, 1, 2, 3, 4, 5, 6, 7]), ((0,), [1, 2, 3, 4, 5, 6, 7]),
+        # The persistent domain may have numbered it 0.
+        ((2,), [3, 4, 5, 6, 7, 0, 1]), ((1, 7), [0, 2, 3, 4, 5, 6]),
+        ((None,), [0, 1, 2, 3, 4, 5, 6, 7]), (range(8), []))
+    @ddt.unpack
+    def test_next_slots(self, used, expected):
+        guest = dataclasses.replace(domain.read(ELASTIC), devices=tuple(
+            device.MemoryDevice('dimm', 128, 1, slot) for slot in used))
+        self.assertEqual(expected, guest.next_slots)
+
+    @ddt.data(
+        ('', '', 'pc-q35-10.0', True),
+        ("<numa>", '<model>Nehalem</model><numa>', 'pc-q35-10.0', False),
+        ("<numa>", '<vendor>Intel</vendor><numa>', 'pc-q35-10.0', False),
+        # Under KVM, its host tells.
+        ("type='qemu'", "type='kvm'", 'pc-q35-10.0', None),
+        (" machine='pc-q35-10.0'", '', '', True))
+    @ddt.unpack
+    def test_machine(self, old, new, machine, is_amd):
+        guest = domain.read(ELASTIC.replace(old, new, 1))
+        self.assertEqual(
+            (machine, is_amd), (guest.machine, guest.is_amd))
+
+    def test_address_map(self):
+        """16 GiB with a ceiling of 1 TiB on an AMD vCPU (V3)."""
+        guest = domain.read(ELASTIC.replace('524288', '16777216', 1).replace(
+            '4194304', str(1 << 30)))
+        self.assertEqual(
+            addresses.AddressMap(
+                addresses.Q35, 16384, 1 << 20, 8, True), guest.address_map)
+        self.assertEqual(2048, guest.block_mb)
 
     def test_plain(self):
         guest = domain.read(PLAIN)

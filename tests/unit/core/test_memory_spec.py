@@ -42,6 +42,8 @@ class FromExtraSpecsTest(testtools.TestCase):
         ({'memhotplug:zero_node': 'no'}, make(zero_node=False)),
         ({'memhotplug:zero_node': 'yes'}, make()),
         ({'memhotplug:model': 'other'}, make(model='other')),
+        ({'memhotplug:block_mb': '512'}, make(block_mb=512)),
+        ({'memhotplug:block_mb': '2048'}, make(block_mb=2048)),
         ({'hw:cpu_policy': 'dedicated'}, make()),
     )
     @ddt.unpack
@@ -70,6 +72,10 @@ class FromExtraSpecsTest(testtools.TestCase):
         ('memhotplug:slots', '1.5', 'from 1 to 255'),
         ('memhotplug:zero_node', 'perhaps', 'true or false'),
         ('memhotplug:model', 'balloon', 'one of dimm'),
+        ('memhotplug:block_mb', '64', 'one of 128, 256, 512, 1024, 2048'),
+        ('memhotplug:block_mb', '4096', 'one of 128, 256'),
+        ('memhotplug:block_mb', '1_024', 'one of 128, 256'),
+        ('memhotplug:block_mb', '', 'one of 128, 256'),
     )
     @ddt.unpack
     def test_refused(self, key, value, rule):
@@ -80,6 +86,23 @@ class FromExtraSpecsTest(testtools.TestCase):
             "Flavor extra spec %s is '%s': " % (key, value),
             str(exc)[:str(exc).index(': ') + 2])
         self.assertIn(rule, str(exc))
+
+
+@ddt.ddt
+class ImageBlockTest(testtools.TestCase):
+
+    @ddt.data((None, 0), ('128', 128), ('1024', 1024), (2048, 2048))
+    @ddt.unpack
+    def test_values(self, value, expected):
+        self.assertEqual(expected, memory_spec.block_mb_of_image(value))
+
+    @ddt.data('', '1', '384', 'large', '-128', '128 MiB', '9' * 255)
+    def test_refused(self, value):
+        exc = self.assertRaises(
+            errors.InvalidImage, memory_spec.block_mb_of_image, value)
+        self.assertEqual(
+            "Image property memhotplug_block_mb is '%s': it must be one of "
+            "128, 256, 512, 1024, 2048." % value, str(exc))
 
 
 @ddt.ddt

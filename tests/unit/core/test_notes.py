@@ -138,7 +138,7 @@ class NotesTest(testtools.TestCase):
     def test_an_address_that_matters(self):
         """A plan would name it, and it is not in the note."""
         guest = grown(64)
-        self.assertTrue(list(planner.misaligned_devices(guest, 128)))
+        self.assertTrue(list(planner.misaligned_devices(guest)))
         self.assertIsNone(written(guest))
 
     def test_alias_and_address_are_not_in_it(self):

@@ -23,6 +23,7 @@ from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
 
 MIB = 1024
+GIB = 1024
 SPEC = memory_spec.MemorySpec(4096, 8, True, 'dimm')
 GUEST = domain.GuestMemory(
     arch='x86_64', emulator='/usr/bin/qemu', boot_kib=512 * MIB,
@@ -34,6 +35,9 @@ FOLDED = dataclasses.replace(
     GUEST, boot_kib=4096 * MIB, max_kib=None, slots=0)
 INELASTIC = dataclasses.replace(GUEST, max_kib=None, slots=0)
 CELLLESS = dataclasses.replace(GUEST, cells=())
+LARGE = dataclasses.replace(
+    GUEST, boot_kib=64 * GIB * MIB, max_kib=128 * GIB * MIB,
+    cells=(domain.Cell(0, 64 * GIB * MIB, True), domain.Cell(1, 0, False)))
 #: Two NUMA nodes of the flavor, each on a node of the host.
 NODES = tuple(
     domain.Cell(number, 256 * MIB, True,
@@ -78,6 +82,55 @@ class PlannerTest(testtools.TestCase):
             for node, cell in zip(nodes, NODES, strict=True)],
             list(plan.changes))
         self.assertEqual((512, 512), plan.own_cells_mb)
+
+    @ddt.data(
+        # guest, machine type, wanted total, step, bases in GiB
+        (GUEST, 'pc-q35-10.0', 1024, 128, [4]),
+        (GROWN, 'pc-q35-10.0', 2048, 128, [4.5]),
+        (NUMA, 'pc-q35-10.0', 1024, 128, [4, 4.25]),
+        # Its RAM ends at 65 GiB, where QEMU itself begins (V1).
+        (LARGE, 'pc-i440fx-10.0', 68 * GIB, 2048, [66]),
+        (dataclasses.replace(GUEST, arch='aarch64'), 'virt-10.0', 1536, 1024,
+         [2]),
+        # Nothing is known of it, or not whether its RAM was moved.
+        (GUEST, 'microvm', 1024, 128, [None]),
+        (dataclasses.replace(LARGE, max_kib=1024 * GIB * MIB),
+         'pc-i440fx-10.0', 68 * GIB, 2048, [None]),
+        # Somebody else's device has no address of this kind.
+        (dataclasses.replace(GUEST, devices=(
+            device.MemoryDevice('virtio-mem', 512, 1),)),
+         'pc-q35-10.0', 2048, 128, [None]))
+    @ddt.unpack
+    def test_addresses(self, guest, machine, wanted_mb, step_mb, bases):
+        plan = planner.plan(
+            dataclasses.replace(guest, machine=machine),
+            memory_spec.MemorySpec(2 ** 20, 8, True, 'dimm'), wanted_mb,
+            step_mb, lambda guest, shares: tuple(shares))
+        self.assertEqual(
+            [base and int(base * GIB ** 3) for base in bases],
+            [share.base for share in plan.changes])
+
+    def test_no_address_is_left(self):
+        """Devices by hand leave gaps that are too small."""
+        guest = dataclasses.replace(
+            GUEST, machine='pc-q35-10.0', slots=2, max_kib=4096 * MIB,
+            devices=(device.MemoryDevice('dimm', 128, 1, 0, 'a', 7 << 30),))
+        outlook = planner.outlook(
+            observations.Observation(guest, 128, 'shim'), SPEC, 4096, grow)
+        self.assertEqual(
+            ['no_address'], [one.code for one in outlook.against])
+        self.assertIn('3456 MiB', str(outlook.against[0]))
+
+    def test_judged_by_the_kernels_own_block(self):
+        """A device at an odd GiB is what such a kernel wants (V1)."""
+        guest = dataclasses.replace(
+            LARGE, machine='pc-i440fx-10.0', devices=(
+                device.MemoryDevice('dimm', 2048, 1, 0, 'a', 65 << 30),))
+        self.assertEqual([], list(planner.misaligned_devices(guest)))
+        # q35: the same guest ends at 66 GiB, and its kernel has 2 GiB.
+        self.assertEqual(['misaligned'], [
+            one.code for one in planner.misaligned_devices(
+                dataclasses.replace(guest, machine='pc-q35-10.0'))])
 
     @ddt.data((GUEST, 128), (CELLLESS, 128), (NUMA, 256),
               (NUMA_EXISTING, 256))

@@ -35,11 +35,12 @@ class DimmTest(testtools.TestCase):
         alias = change.device.alias
         self.assertTrue(change.device.is_ours)
         self.assertEqual(device.MemoryDevice(
-            'dimm', 3584, 1, alias=alias), change.device)
+            'dimm', 3584, 1, slot=0, alias=alias), change.device)
         self.assertFalse(change.update)
         self.assertEqual(
             '<memory model="dimm"><target><size unit="KiB">3670016</size>'
-            '<node>1</node></target><alias name="%s"/></memory>' % alias,
+            '<node>1</node></target><alias name="%s"/>'
+            '<address type="dimm" slot="0"/></memory>' % alias,
             change.xml)
 
     def test_one_dimm_for_each_share(self):
@@ -56,6 +57,16 @@ class DimmTest(testtools.TestCase):
                       '<nodemask>3</nodemask></source>', first.xml)
         self.assertIn(
             '<source><nodemask>1</nodemask></source>', second.xml)
+
+    def test_slot_and_address(self):
+        changes = self.model.grow(test_planner.GROWN, (
+            planner.Share(256, 1, base=9 << 29),
+            planner.Share(256, 1, base=19 << 28)))
+        self.assertEqual(
+            ['<address type="dimm" slot="1" base="0x120000000"/>',
+             '<address type="dimm" slot="2" base="0x130000000"/>'],
+            [change.xml[change.xml.index('<address'):-len('</memory>')]
+             for change in changes])
 
     @ddt.data((1, 1, '1 needed', '1 of 1'), (2, 2, '2 needed', '1 of 2'))
     @ddt.unpack
