@@ -155,7 +155,7 @@ class Inquiry:
         """
         can_be_had = True
         for refusal in itertools.chain(
-                self.standing(), self._size(memory_mb)):
+                self.standing(), self._size(memory_mb, flavor)):
             yield refusal
             can_be_had = can_be_had and isinstance(refusal, _PASSING)
         if can_be_had and self.is_change(memory_mb, flavor):
@@ -167,15 +167,29 @@ class Inquiry:
             yield errors.NotAllowed()
         yield from self._state()
 
-    def outlook(self, memory_mb: int) -> planner.Outlook:
+    def outlook(
+        self, memory_mb: int, flavor: ty.Any = None,
+    ) -> planner.Outlook:
         """Look for the way to a total, as far as the guest is concerned.
 
         :param memory_mb: RAM the server is to have, in MiB
+        :param flavor: the flavor to change to; None to keep its own
         """
         seen = self.known.seen
         if seen is None or self._spec is None:
             return planner.Outlook(memory_mb)
-        return planner.outlook(seen, self._spec, memory_mb, self._grow)
+        return self._explained(planner.outlook(
+            seen, specs.changed(self._spec, flavor), memory_mb, self._grow))
+
+    def _explained(self, found: planner.Outlook) -> planner.Outlook:
+        """Say why a guest has no room, where the host has written that."""
+        why = self._instance.system_metadata.get(notes.NO_ROOM)
+        if why is None:
+            return found
+        return dataclasses.replace(found, against=tuple(
+            errors.StartedWithoutRoom(why=why)
+            if isinstance(refusal, errors.BootedInelastic) else refusal
+            for refusal in found.against))
 
     def is_change(self, memory_mb: int, flavor: ty.Any = None) -> bool:
         """Tell whether a resize would do anything.
@@ -291,19 +305,19 @@ class Inquiry:
         if refusal is not None:
             yield refusal
 
-    def _size(self, memory_mb: int) -> Refusals:
+    def _size(self, memory_mb: int, flavor: ty.Any) -> Refusals:
         """List what host, flavor and guest have against a total."""
         yield from self.known.against
         yield from self._flavor()
-        yield from self.outlook(memory_mb).against
+        yield from self.outlook(memory_mb, flavor).against
 
     def _against_growth(self) -> Refusals:
         yield from self._state()
         yield from self.known.against
         yield from self._flavor()
         if self.known.seen is not None and self._spec is not None:
-            yield from planner.next_step(
-                self.known.seen, self._spec, self._grow).against
+            yield from self._explained(planner.next_step(
+                self.known.seen, self._spec, self._grow)).against
 
     def _claim(self, memory_mb: int, flavor: ty.Any) -> Refusals:
         """List what would keep a server from claiming what it needs."""

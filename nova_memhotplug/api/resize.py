@@ -92,7 +92,8 @@ class API:
             LOG.warning('Left for the host to decide: %s', refusal,
                         instance=instance)
         is_change = inquiry.is_change(memory_mb, flavor)
-        result = inquiry.report(), inquiry.outlook(memory_mb), is_change
+        result = (inquiry.report(), inquiry.outlook(memory_mb, flavor),
+                  is_change)
         if is_change:
             self._start(context, instance, memory_mb, flavor)
         return result

@@ -83,7 +83,7 @@ def _running(report: planning.Report) -> Document:
         'boot_mb': guest.boot_mb,
         'current_mb': guest.present_mb,
         'requested_mb': report.books_mb,
-        'max_mb': guest.max_mb or guest.present_mb,
+        'max_mb': planner.ceiling_mb(guest, report.spec),
         'step_mb': planner.total_step_mb(guest, seen.step_mb) or None,
         'slots': _slots(guest.slots, guest.used_slots),
         'devices': [_plugged(dev) for dev in guest.devices],

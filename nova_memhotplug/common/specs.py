@@ -13,6 +13,7 @@
 """What the flavor of a server says about its memory."""
 
 import contextlib
+import dataclasses
 import typing as ty
 
 from nova import utils
@@ -68,6 +69,22 @@ def image_block_mb_of(instance: ty.Any) -> int:
     """
     return memory_spec.block_mb_of_image(instance.system_metadata.get(
         utils.SM_IMAGE_PROP_PREFIX + memory_spec.IMAGE_BLOCK_MB))
+
+
+def changed(
+    spec: memory_spec.MemorySpec | None, flavor: ty.Any,
+) -> memory_spec.MemorySpec | None:
+    """Have the ceiling of a flavor count that a server changes to.
+
+    :param spec: what the flavor says that it has; None without a ceiling
+    :param flavor: the ``nova.objects.Flavor``; None if it keeps its own
+    :returns: what counts for the change
+    :raises InvalidSpec: if it cannot be read
+    """
+    new = None if flavor is None else spec_of(flavor)
+    if spec is None or new is None:
+        return spec
+    return dataclasses.replace(spec, max_memory_mb=new.max_memory_mb)
 
 
 def grow_of(spec: memory_spec.MemorySpec | None) -> planner.Grow:

@@ -255,7 +255,10 @@ def compare(
         record, guest, CONF.memhotplug.adopt_foreign_devices)
 
 
-def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:
+def leave_note(
+    context: ty.Any, instance: ty.Any, note: str | None,
+    no_room: str | None = None,
+) -> None:
     """Leave a note with an instance whose guest was just started.
 
     Nova saves the instance once more when the guest is up, but not where it
@@ -265,10 +268,16 @@ def leave_note(context: ty.Any, instance: ty.Any, note: str | None) -> None:
     :param context: a request context
     :param instance: a ``nova.objects.Instance``; saved
     :param note: the note; None for none
+    :param no_room: why it was started without room for growth; empty if it
+        has that room; None to leave that as it is
     """
     try:
-        instance.system_metadata = annotated(
-            read_metadata(context, instance), note)
+        metadata = annotated(read_metadata(context, instance), note)
+        if no_room is not None:
+            metadata.pop(notes.NO_ROOM, None)
+        if no_room:
+            metadata[notes.NO_ROOM] = no_room[:notes.MAX_LENGTH]
+        instance.system_metadata = metadata
         instance.save()
     except Exception:
         LOG.warning('The note of the memory of this server is not saved.',

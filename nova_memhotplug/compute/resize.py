@@ -137,7 +137,7 @@ class MemoryResize:
         seen = self._looking.result()
         live = seen.live
         found = self._settled(seen)
-        plan = self._plan(seen, wanted_mb)
+        plan = self._plan(seen, wanted_mb, flavor)
         try:
             self._books.claim(
                 self._context, self._instance, found, wanted_mb,
@@ -239,8 +239,10 @@ class MemoryResize:
             found = self._books.allocation(self._context, self._instance)
         return found
 
-    def _plan(self, seen: look.Look, wanted_mb: int) -> planner.Plan:
-        spec = specs.spec_of(self._instance.flavor)
+    def _plan(
+        self, seen: look.Look, wanted_mb: int, flavor: ty.Any,
+    ) -> planner.Plan:
+        spec = specs.changed(specs.spec_of(self._instance.flavor), flavor)
         plan = planner.plan(
             seen.before.guest, spec, wanted_mb, seen.before.step_mb,
             specs.grow_of(spec))

@@ -133,9 +133,8 @@ class AtCeiling(Refused):
     """The guest booted with all the memory that its flavor allows."""
 
     code = 'at_ceiling'
-    msg_fmt = ('This server booted with %(present_mb)d MiB, the most that '
-               'its flavor allows (%(max_mb)d MiB), so no more memory can be '
-               'added.')
+    msg_fmt = ('This server booted with %(present_mb)d MiB and its flavor '
+               'allows %(max_mb)d MiB, so no more memory can be added.')
 
 
 class BootedInelastic(Refused):
@@ -145,6 +144,17 @@ class BootedInelastic(Refused):
     msg_fmt = ('The running guest was started without room for growth '
                '(its domain has no maxMemory). Hard reboot the server to give '
                'it the ceiling of its flavor.')
+
+
+class StartedWithoutRoom(BootedInelastic):
+    """A server that has run before was started without room, as a refusal
+    would have kept it from being started (design T9).
+    """
+
+    msg_fmt = ('The running guest was started without room for growth: '
+               '%(why)s Hard reboot the server when that is mended.')
+    tenant_msg = ('The running guest was started without room for growth, '
+                  'which its host could not give it then.')
 
 
 class Shrink(Refused):
@@ -172,13 +182,23 @@ class AboveCeiling(Refused):
                'server booted with.')
 
 
+class AboveFlavorCeiling(AboveCeiling):
+    """The guest has room for the wanted total, but its flavor allows less.
+
+    A server of that total could not get room for growth at its next start.
+    """
+
+    msg_fmt = ('%(wanted_mb)d MiB is above the ceiling of %(max_mb)d MiB of '
+               'the flavor that this server has.')
+
+
 class NoStepLeft(Refused):
     """Less than one step is left below the ceiling the guest booted with."""
 
     code = 'no_step_left'
     msg_fmt = ('This server has %(present_mb)d MiB; %(step_mb)d MiB more, the '
-               'least that can be added, are above the ceiling of %(max_mb)d '
-               'MiB it booted with.')
+               'least that can be added, are above its ceiling of '
+               '%(max_mb)d MiB.')
 
 
 class NoFreeSlot(Refused):

@@ -32,6 +32,9 @@ from nova_memhotplug.core import units
 
 #: Where it is in the server's system metadata.
 KEY = 'memhotplug_guest'
+#: Beside it: why a guest was started without room for growth that its flavor
+#: asks for (design T9).
+NO_ROOM = 'memhotplug_no_room'
 #: What a value there can hold (nova/db/main/models.py,
 #: InstanceSystemMetadata).
 MAX_LENGTH = 255

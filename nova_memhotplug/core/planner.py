@@ -257,7 +257,27 @@ def refusals(
         yield errors.NoHotplug(arch=guest.arch)
         return
     yield from _room(guest, spec, wanted_mb)
-    yield from _alignment(guest, wanted_mb, step_mb)
+    yield from _alignment(
+        guest, wanted_mb, step_mb, ceiling_mb(guest, spec))
+
+
+def ceiling_mb(
+    guest: domain.GuestMemory, spec: memory_spec.MemorySpec | None,
+) -> int:
+    """Say what a guest may have at the most.
+
+    Its own ceiling is that of the flavor that it was started with. That of
+    the flavor which it has now counts beside it: a server above that could
+    have no room for growth at its next start.
+
+    :param guest: what the guest has
+    :param spec: what its flavor says; None without a ceiling
+    :returns: the lower ceiling, in MiB, or what it has if that is more
+    """
+    allowed_mb = guest.max_mb or guest.present_mb
+    if spec is not None:
+        allowed_mb = min(allowed_mb, spec.max_memory_mb)
+    return max(allowed_mb, guest.present_mb)
 
 
 def _room(
@@ -269,14 +289,17 @@ def _room(
                 present_mb=guest.present_mb, max_mb=spec.max_memory_mb)
         else:
             yield errors.BootedInelastic()
-    elif wanted_mb > guest.max_mb:
-        yield errors.AboveCeiling(wanted_mb=wanted_mb, max_mb=guest.max_mb)
+    elif wanted_mb > ceiling_mb(guest, spec):
+        lower = (errors.AboveFlavorCeiling
+                 if spec.max_memory_mb < guest.max_mb else errors.AboveCeiling)
+        yield lower(wanted_mb=wanted_mb,
+                    max_mb=min(spec.max_memory_mb, guest.max_mb))
     if guest.target_node is None:
         yield errors.NoTargetCell()
 
 
 def _alignment(
-    guest: domain.GuestMemory, wanted_mb: int, step_mb: int,
+    guest: domain.GuestMemory, wanted_mb: int, step_mb: int, max_mb: int,
 ) -> Iterator[errors.Refused]:
     yield from misaligned_devices(guest)
     total_mb = total_step_mb(guest, step_mb)
@@ -285,14 +308,13 @@ def _alignment(
         return
     yield errors.Unaligned(
         wanted_mb=wanted_mb, step_mb=total_mb, present_mb=guest.present_mb,
-        nearest=_nearest(guest, wanted_mb, total_mb))
+        nearest=_nearest(guest, wanted_mb, total_mb, max_mb))
 
 
 def _nearest(
-    guest: domain.GuestMemory, wanted_mb: int, total_mb: int,
+    guest: domain.GuestMemory, wanted_mb: int, total_mb: int, max_mb: int,
 ) -> str:
     """Name the sizes nearest to an unaligned one, none above the ceiling."""
-    max_mb = guest.max_mb or wanted_mb + total_mb
     below_mb = guest.present_mb + units.round_down(
         min(wanted_mb, max_mb) - guest.present_mb, total_mb)
     above_mb = below_mb + total_mb

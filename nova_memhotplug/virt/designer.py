@@ -33,15 +33,17 @@ def set_elastic_memory(
     :param spec: what the flavor says
     :param strategy: how the reserved cell is made
     :param model: how the guest is to grow
+    :raises MemoryHotplugError: if it cannot have it; nothing is changed then
     """
     layout = layouts.lay_out(
         _cells(guest), guest.memory, spec, strategy, _page_kib(guest))
+    devices = model.boot_devices(layout)
     _set_cells(guest, layout.cells)
     _set_pages(guest, layout.cells)
     if layout.max_kib is not None:
         guest.max_memory_size = layout.max_kib
         guest.max_memory_slots = layout.slots
-    for element in model.boot_devices(layout):
+    for element in devices:
         guest.add_device(config.Verbatim(element))
 
 

@@ -16,12 +16,16 @@ Every override calls ``super()`` and returns its result untouched for a flavor
 without ``memhotplug:max_memory_mb`` (design T6).
 """
 
+from collections.abc import Iterator
+import contextlib
+import functools
 import typing as ty
 
 from nova.compute import task_states
 from nova import exception
 from nova.virt.libvirt import driver
 from oslo_log import log as logging
+from oslo_utils import importutils
 
 from nova_memhotplug.common import exclusions
 from nova_memhotplug.common import nodes
@@ -44,6 +48,8 @@ from nova_memhotplug.virt import emulator
 from nova_memhotplug.virt import guest
 from nova_memhotplug.virt import migration
 from nova_memhotplug.virt import probe
+
+libvirt = importutils.try_import('libvirt')
 
 CONF = options.CONF
 
@@ -69,6 +75,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         self._arch_supports: dict[str, strategies.ArchSupport] = {}
         self._guests = guest.Guests(self._host)
         self._reconciler: reconcile.Reconciler | None = None
+        # Guests that are being started, by the UUID of the server.
+        self._starts: dict[str, _Start] = {}
 
     def init_host(self, host: str) -> None:
         """Start the driver: find out what this host can do, and listen."""
@@ -126,12 +134,16 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
     ) -> None:
         """Create the guest, unless what is asked for contradicts itself.
 
+        A server that has run before is started in any case, to evacuate or
+        to unshelve it, say (design T9).
+
         :raises nova.exception.InvalidInput: before anything is done; Nova
             then does not try other hosts
         """
-        self._check_flavor(
-            instance.flavor, image_meta,
-            first_boot=instance.launched_at is None)
+        if instance.launched_at is None:
+            with _as_nova_errors():
+                self._check_flavor(
+                    instance.flavor, image_meta, first_boot=True)
         super().spawn(
             context, instance, image_meta, injected_files, admin_password,
             allocations, network_info=network_info,
@@ -208,9 +220,9 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         try:
             self._check_flavor(flavor, instance.image_meta)
-        except exception.InvalidInput as exc:
+        except errors.MemoryHotplugError as exc:
             raise exception.InstanceFaultRollback(
-                exception.ResizeError(reason=exc.format_message()))
+                exception.ResizeError(reason=str(exc)))
         return super().migrate_disk_and_power_off(
             context, instance, dest, flavor, network_info,
             block_device_info=block_device_info, timeout=timeout,
@@ -230,11 +242,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             tries other hosts, or the server goes on as it was
         """
         try:
-            if _spec(instance.flavor) is not None:
+            if states.is_elastic(instance.flavor):
                 destination.check(context, instance, self._arch_supports)
-        except exception.InvalidInput as exc:
-            raise exception.MigrationPreCheckError(
-                reason=exc.format_message())
         except errors.MemoryHotplugError as exc:
             raise exception.MigrationPreCheckError(reason=str(exc))
         return super().check_can_live_migrate_destination(
@@ -245,29 +254,64 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         self, instance: ty.Any, network_info: ty.Any, image_meta: ty.Any,
         *args: ty.Any, **kwargs: ty.Any,
     ) -> ty.Any:
-        if _spec(instance.flavor) is not None:
+        is_elastic = states.is_elastic(instance.flavor)
+        if is_elastic:
             nodes.restore(instance)
         config = super()._get_guest_config(
             instance, network_info, image_meta, *args, **kwargs)
-        spec = self._check_flavor(instance.flavor, image_meta)
-        if spec is None:
-            return config
-        try:
-            self._make_elastic(config, spec)
-        except errors.StrategyUnavailable as exc:
-            raise exception.ComputeResourcesUnavailable(reason=str(exc))
+        if is_elastic:
+            self._starts[instance.uuid] = self._give_room(
+                config, instance, image_meta)
         return config
+
+    def _give_room(
+        self, config: ty.Any, instance: ty.Any, image_meta: ty.Any,
+    ) -> '_Start':
+        """Give a guest room for growth, if possible.
+
+        Nova has destroyed the guest by now if it is not new. So a server that
+        has run is started without room rather than not at all (design T9).
+
+        :raises nova.exception.NovaException: if a new one cannot have any
+        """
+        if instance.launched_at is None:
+            with _as_nova_errors():
+                self._make_elastic(config, instance.flavor, image_meta)
+            return _Start()
+        plain_xml = config.to_xml()
+        try:
+            self._make_elastic(config, instance.flavor, image_meta)
+        except Exception as exc:
+            return _Start(no_room=_why(exc, instance))
+        return _Start(plain_xml=plain_xml)
 
     def _create_guest(
         self, context: ty.Any, xml: str, instance: ty.Any, *args: ty.Any,
-        **kwargs: ty.Any,
+        post_xml_callback: ty.Any = None, **kwargs: ty.Any,
     ) -> ty.Any:
-        """Start the guest, and leave a note of what it has been given."""
-        started = super()._create_guest(
-            context, xml, instance, *args, **kwargs)
+        """Start the guest, and leave a note of what it has been given.
+
+        What the host could start may have changed since it was tried.
+        """
+        start = self._starts.pop(instance.uuid, _Start(no_room=None))
+        callback = _once(post_xml_callback)
+
+        def create(xml: str) -> ty.Any:
+            return super(MemHotplugLibvirtDriver, self)._create_guest(
+                context, xml, instance, *args, post_xml_callback=callback,
+                **kwargs)
+
+        try:
+            started = create(xml)
+        except libvirt.libvirtError as exc:
+            if start.plain_xml is None:
+                raise
+            started = create(start.plain_xml)
+            start = _Start(no_room=_why(exc, instance))
         if states.is_elastic(instance.flavor):
             books.leave_note(
-                context, instance, look.take_note(self._guests, instance))
+                context, instance, look.take_note(self._guests, instance),
+                start.no_room)
             self._after_arrival(context, instance)
         return started
 
@@ -308,22 +352,21 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
     def _check_flavor(
         self, flavor: ty.Any, image_meta: ty.Any, first_boot: bool = False,
     ) -> memory_spec.MemorySpec | None:
-        spec = _spec(flavor)
+        spec = specs.spec_of(flavor)
         if spec is None:
             return None
         request = exclusions.request_of(
             flavor, image_meta, self._check_emulation_arch(image_meta),
             CONF.libvirt.cpu_model_extra_flags)
-        try:
-            memory_spec.check_boot_size(spec, flavor.memory_mb, first_boot)
-            compositions.check(request)
-        except (errors.InvalidSpec, errors.ExcludedComposition) as exc:
-            raise exception.InvalidInput(reason=str(exc))
+        memory_spec.check_boot_size(spec, flavor.memory_mb, first_boot)
+        compositions.check(request)
         return compositions.adapt(spec, request)
 
     def _make_elastic(
-        self, config: ty.Any, spec: memory_spec.MemorySpec,
+        self, config: ty.Any, flavor: ty.Any, image_meta: ty.Any,
     ) -> None:
+        spec = ty.cast(memory_spec.MemorySpec,
+                       self._check_flavor(flavor, image_meta))
         arch = config.os_arch or self._host.get_capabilities().host.cpu.arch
         strategy = self._strategy(arch, spec.zero_node)
         designer.set_elastic_memory(
@@ -338,12 +381,43 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._arch_supports.get(arch), arch, zero_node)
 
 
-def _spec(flavor: ty.Any) -> memory_spec.MemorySpec | None:
-    """Read the memory spec of a flavor; None where it has no ceiling.
+class _Start(ty.NamedTuple):
+    """A guest that is being started.
 
-    :raises nova.exception.InvalidInput: if the extra specs cannot be read
+    :param no_room: why it has no room for growth; empty if it has; None if
+        the domain was made before
+    :param plain_xml: its domain without that room, in case that it cannot be
+        started with it; None if it is started with what it has, or not at all
+    """
+
+    no_room: str | None = ''
+    plain_xml: str | None = None
+
+
+def _why(exc: Exception, instance: ty.Any) -> str:
+    """Say why a server that has run gets no room for growth."""
+    LOG.warning(
+        'This server is started without room for growth: %s', exc,
+        instance=instance,
+        exc_info=not isinstance(exc, errors.MemoryHotplugError))
+    return str(exc) or type(exc).__name__
+
+
+def _once(callback: ty.Any) -> ty.Any:
+    """Have what Nova does for a new domain done once for two of them."""
+    return callback and functools.cache(callback)
+
+
+@contextlib.contextmanager
+def _as_nova_errors() -> Iterator[None]:
+    """Refuse a server that has never run in words that Nova knows.
+
+    :raises nova.exception.ComputeResourcesUnavailable: Nova tries other hosts
+    :raises nova.exception.InvalidInput: Nova tries no other host
     """
     try:
-        return specs.spec_of(flavor)
-    except errors.InvalidSpec as exc:
+        yield
+    except errors.StrategyUnavailable as exc:
+        raise exception.ComputeResourcesUnavailable(reason=str(exc))
+    except errors.MemoryHotplugError as exc:
         raise exception.InvalidInput(reason=str(exc))

@@ -379,7 +379,7 @@ class MemoryLibvirtFixture(fixtures.Fixture):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.fixtures.libvirt.Connection.getDomainCapabilities',
             self._capabilities(fakelibvirt.Connection.getDomainCapabilities)))
-        for module in ('guest', 'agent', 'probe', 'emulator'):
+        for module in ('guest', 'agent', 'driver', 'probe', 'emulator'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova_memhotplug.virt.%s.libvirt' % module, fakelibvirt))
         self.useFixture(fixtures.MonkeyPatch(

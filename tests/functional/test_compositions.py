@@ -189,7 +189,7 @@ class TestRefusedOnX86(CompositionsTestBase):
         self.refuses_to_resize(name, *REFUSED_X86[name])
 
     def test_server_that_has_it_already(self):
-        """It runs on, but its domain is not written afresh with room."""
+        """It runs on, and its domain is written afresh without room."""
         server = self.boot(REFUSED_X86['realtime'][0])
         instance = self.instance(server)
         instance.flavor.extra_specs.update(base.ELASTIC)
@@ -204,9 +204,14 @@ class TestRefusedOnX86(CompositionsTestBase):
         after = self.state(server)
         self.assertEqual(before.pop('actions') + 1, after.pop('actions'))
         self.assertEqual(before, after)
-        self._reboot_server(server, hard=True, expected_state='ERROR')
-        self.assertIn(self.sentence('realtime'),
-                      self.api.get_server(server['id'])['fault']['message'])
+        self._reboot_server(server, hard=True)
+        self.assertIsNone(self.xml(server).find('maxMemory'))
+        memory = self.show(server, api=self.admin_api)[1]['memory']
+        self.assertEqual(
+            ['excluded_composition', 'booted_inelastic'],
+            [reason['code'] for reason in memory['reasons'][:2]])
+        for reason in memory['reasons'][:2]:
+            self.assertIn(self.sentence('realtime'), reason['message'])
 
 
 @ddt.ddt

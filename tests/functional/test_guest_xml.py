@@ -249,15 +249,18 @@ class TestContradictions(GuestXmlTestBase):
                 'compute__do_build_and_run_instance'))
 
     def test_ceiling_lowered_below_what_a_server_has(self):
-        """Such a server stays as it is, and says why it cannot start."""
+        """Such a server starts all the same, and says why it cannot grow."""
         server = self.boot_elastic()
         self.grow(server, 1024)
         instance = self.instance(server)
         instance.flavor.extra_specs['memhotplug:max_memory_mb'] = '768'
         instance.save()
         self.assert_books(server, 1024)
-        self._reboot_server(server, hard=True, expected_state='ERROR')
-        self.assert_fault(server, '768', '1024')
+        self._reboot_server(server, hard=True)
+        self.assert_books(server, 1024)
+        memory = self.show(server)[1]['memory']
+        self.assertEqual('at_ceiling', memory['reasons'][0]['code'])
+        self.assertIn('768', memory['reasons'][0]['message'])
 
 
 class TestPersistentMemory(GuestXmlTestBase):

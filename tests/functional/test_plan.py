@@ -220,6 +220,10 @@ class TestSource(PlanTestBase):
     def test_note_that_promises_more(self):
         """The host plans again from the live domain (T2)."""
         server = self.boot_elastic()
+        # The ceiling of its flavor counts, too.
+        instance = self.instance(server)
+        instance.flavor.extra_specs['memhotplug:max_memory_mb'] = '8192'
+        instance.save()
         self.put_note(server, self.note(server).replace(
             '"max":4096', '"max":8192'))
         self.assertEqual([], self.plan_from('note', server, 8192)[2])

@@ -25,6 +25,8 @@ from nova_memhotplug.core import planner
 MIB = 1024
 GIB = 1024
 SPEC = memory_spec.MemorySpec(4096, 8, True, 'dimm')
+LOW_SPEC = dataclasses.replace(SPEC, max_memory_mb=1536)
+HIGH_SPEC = dataclasses.replace(SPEC, max_memory_mb=8192)
 GUEST = domain.GuestMemory(
     arch='x86_64', emulator='/usr/bin/qemu', boot_kib=512 * MIB,
     max_kib=4096 * MIB, slots=8, page_kib=0, has_agent=True, devices=(),
@@ -156,6 +158,10 @@ class PlannerTest(testtools.TestCase):
         (GUEST, SPEC, 4224, errors.AboveCeiling, ['4224', '4096']),
         (FOLDED, SPEC, 4224, errors.AtCeiling, ['4096']),
         (INELASTIC, SPEC, 1024, errors.BootedInelastic, ['Hard reboot']),
+        (GUEST, LOW_SPEC, 2048, errors.AboveFlavorCeiling,
+         ['2048', '1536', 'flavor']),
+        (GUEST, LOW_SPEC, 5000, errors.AboveFlavorCeiling, ['1536']),
+        (GUEST, HIGH_SPEC, 4224, errors.AboveCeiling, ['4096', 'booted']),
         (CELLLESS, SPEC, 1024, errors.NoTargetCell, ['NUMA cell']),
         (NUMA, SPEC, 640, errors.Unaligned,
          ['640', 'steps of 256', '512', '768']),
@@ -195,6 +201,14 @@ class PlannerTest(testtools.TestCase):
         sentence = str(list(
             planner.refusals(guest, SPEC, wanted_mb, 128))[-1])
         self.assertTrue(sentence.endswith('The nearest ' + words), sentence)
+
+    @ddt.data(
+        (GUEST, SPEC, 4096), (GUEST, LOW_SPEC, 1536),
+        (GUEST, HIGH_SPEC, 4096), (GUEST, None, 4096),
+        (INELASTIC, SPEC, 512), (FOLDED, LOW_SPEC, 4096))
+    @ddt.unpack
+    def test_ceiling(self, guest, spec, expected):
+        self.assertEqual(expected, planner.ceiling_mb(guest, spec))
 
 
 def seen(guest, **more):
