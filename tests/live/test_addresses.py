@@ -64,8 +64,10 @@ class Qemu:
 
     def do(self, command, **arguments):
         """Have QEMU do something, and return its answer."""
-        print(json.dumps({'execute': command, 'arguments': arguments}),
-              file=self._process.stdin, flush=True)
+        # One that has ended already says why.
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps({'execute': command, 'arguments': arguments}),
+                  file=self._process.stdin, flush=True)
         while True:
             line = self._process.stdout.readline()
             if not line:
@@ -99,7 +101,8 @@ class Qemu:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout,
                        self._process.stderr):
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
 
 def map_of(machine, boot_mb, max_mb, slots, is_amd=None):
