@@ -12,6 +12,7 @@
 
 """Is the plugin installed in such a way that it can work?"""
 
+from collections.abc import Iterator
 import configparser
 import importlib
 from importlib import metadata
@@ -136,58 +137,64 @@ def shims(directory: pathlib.Path, connection: ty.Any) -> Result:
     :param connection: a ``libvirt.virConnect``; without one the emulators are
         those of this root file system
     """
-    if connection is None:
-        results = [_here(directory / name, path)
-                   for name, path in shim.emulators(directory).items()]
-    else:
-        results = [
-            _of_libvirt(connection, arch, pathlib.Path(path), directory)
-            for arch, path in _emulators(connection).items()]
-    if not results:
+    found = list(_of_libvirt(directory, connection) if connection
+                 else _of_this_root(directory))
+    if not found:
         return Result(Code.SUCCESS, 'No QEMU on this host.')
+    results = [_check(*one) for one in found if not _is_missing(*one)]
+    missing = [one[0].name for one in found if _is_missing(*one)]
+    if missing:
+        results.append(Result(Code.WARNING, (
+            '%s no shim for %s in %s, so the strategy shim cannot be used. '
+            'Where "nova-memhotplug-status probe" says that native works it '
+            'is not needed. %s' % (
+                'libvirt finds' if connection else 'There is',
+                ', '.join(missing), directory, _remedy(directory)))))
     return Result(max(result.code for result in results), ' '.join(
-        dict.fromkeys(str(result.details) for result in results)))
+        str(result.details) for result in results))
 
 
-def _emulators(connection: ty.Any) -> dict[str, str]:
-    """Ask libvirt for the emulator of every supported architecture."""
-    root = domain.parse(connection.getCapabilities())
-    return {
-        arch.get('name', ''): arch.findtext('emulator', '')
-        for arch in root.iterfind("guest[os_type='hvm']/arch")
-        if arch.get('name') in probe.ARCHS}
+#: The path of a shim, the emulator that it stands in for, and why libvirt
+#: cannot use it: '' if it finds no such file.
+_Found: ty.TypeAlias = tuple[pathlib.Path, pathlib.Path, str | None]
 
 
 def _of_libvirt(
-    connection: ty.Any, arch: str, binary: pathlib.Path,
-    directory: pathlib.Path,
+    directory: pathlib.Path, connection: ty.Any,
+) -> Iterator[_Found]:
+    """Ask libvirt for the emulator of every supported architecture."""
+    root = domain.parse(connection.getCapabilities())
+    for arch in root.iterfind("guest[os_type='hvm']/arch"):
+        name = arch.get('name', '')
+        if name in probe.ARCHS:
+            binary = pathlib.Path(arch.findtext('emulator', ''))
+            path = directory / binary.name
+            yield path, binary, emulator.refusal(connection, str(path), name)
+
+
+def _of_this_root(directory: pathlib.Path) -> Iterator[_Found]:
+    for name, binary in shim.emulators(directory).items():
+        path = directory / name
+        yield path, binary, None if path.exists() else ''
+
+
+def _is_missing(
+    path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
+) -> bool:
+    return refusal == '' and not path.exists()
+
+
+def _check(
+    path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
 ) -> Result:
     """Check a shim where libvirt is, and here if it is here as well."""
-    path = directory / binary.name
-    refusal = emulator.refusal(connection, str(path), arch)
     if path.exists():
         return _in_reach(path, binary, refusal)
-    if refusal == '':
-        return _missing('libvirt finds no %s' % path, directory)
     if refusal:
         return _unusable(path, refusal)
     return Result(Code.SUCCESS, (
         'libvirt has %s in another root file system. Run this check in that, '
         'too, to see who can change it.' % path))
-
-
-def _here(path: pathlib.Path, binary: pathlib.Path) -> Result:
-    """Check a shim in this root file system, without libvirt."""
-    if path.exists():
-        return _in_reach(path, binary, None)
-    return _missing('There is no %s' % path, path.parent)
-
-
-def _missing(what: str, directory: pathlib.Path) -> Result:
-    return Result(Code.WARNING, (
-        '%s, so the strategy shim cannot be used. Where "nova-memhotplug-'
-        'status probe" says that native works it is not needed. %s' % (
-            what, _remedy(directory))))
 
 
 def _unusable(path: pathlib.Path, refusal: str) -> Result:
@@ -206,10 +213,7 @@ def _remedy(directory: pathlib.Path) -> str:
 def _in_reach(
     path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
 ) -> Result:
-    """Check a shim that is in this root file system.
-
-    :param refusal: why libvirt cannot use it; '' if it finds none
-    """
+    """Check a shim that is in this root file system."""
     unsafe = shim.unsafe(path)
     if unsafe:
         return Result(Code.FAILURE, (

@@ -156,14 +156,14 @@ class ShimTestCase(ShimTestBase):
         self._assert(Code.SUCCESS, 'qemu-system-x86_64 starts')
 
     def test_missing(self):
-        self._assert(Code.WARNING, 'There is no %s' % self.path)
+        self._assert(Code.WARNING, 'There is no shim for qemu-system-x86_64')
         self._assert(Code.WARNING, 'shim install --directory %s' % (
             self.directory))
 
     def test_the_worst_counts(self):
         shim.install(self.directory)
         (self.bin / 'qemu-system-arm').symlink_to(self.emulator)
-        self._assert(Code.WARNING, 'qemu-system-arm, so the strategy shim')
+        self._assert(Code.WARNING, 'There is no shim for qemu-system-arm in')
         self._assert(Code.WARNING, 'qemu-system-x86_64 starts')
 
     def test_stale(self):
@@ -250,8 +250,8 @@ class ShimOfLibvirtTestCase(ShimTestBase):
             self.directory), path='/usr/libexec/qemu-kvm')
 
     def test_neither_here_nor_there(self):
-        self._ask(Code.WARNING, 'libvirt finds no %s, so the strategy' % (
-            self.path), errno.ENOENT)
+        self._ask(Code.WARNING, 'libvirt finds no shim for %s in %s' % (
+            self.path.name, self.directory), errno.ENOENT)
 
     def test_here_only(self):
         shim.install(self.directory)

@@ -98,7 +98,7 @@ class StatusTestCase(testtools.TestCase):
         self._emulator()
         code, out, _err = self._check(*[Code.SUCCESS] * 4)
         self.assertEqual(1, code)
-        self.assertIn('There is no %s/shim' % self.root, out)
+        self.assertIn('There is no shim for qemu-system-x86_64', out)
 
     def test_check_asks_libvirt(self):
         asked = mock.Mock(return_value=checks.Result(Code.WARNING, 'this'))
