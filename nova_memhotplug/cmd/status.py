@@ -29,6 +29,7 @@ import prettytable
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.conf import memhotplug
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import strategies
 from nova_memhotplug.virt import probe
 
@@ -130,6 +131,15 @@ def _connect(conf: cfg.ConfigOpts) -> ty.Any:
         raise Failed(str(exc))
 
 
+def _try_to_connect(conf: cfg.ConfigOpts) -> ty.Any:
+    """Do the same, but without libvirt say so and return None."""
+    try:
+        return _connect(conf)
+    except Failed as exc:
+        print('libvirt is not asked: %s' % exc, file=sys.stderr)
+        return None
+
+
 def run_check(args: argparse.Namespace) -> int:
     """Check the installation and print a table.
 
@@ -137,13 +147,8 @@ def run_check(args: argparse.Namespace) -> int:
     :returns: the worst result
     """
     conf = _options(args)
-    connection = None
-    try:
-        connection = _connect(conf)
-    except Failed as exc:
-        print('libvirt is not asked: %s' % exc, file=sys.stderr)
     return checks.Checks(
-        pathlib.Path(conf.memhotplug.shim_directory), connection,
+        pathlib.Path(conf.memhotplug.shim_directory), _try_to_connect(conf),
         args.api_paste).check()
 
 
@@ -206,13 +211,28 @@ def run_shim_install(args: argparse.Namespace) -> int:
 
 
 def run_shim_remove(args: argparse.Namespace) -> int:
-    """Remove the shim and print what was done.
+    """Remove the shim, unless it is in use, and print what was done.
 
     :param args: the arguments of the subcommand
     """
-    for line in shim.remove(_directory(args)):
+    directory = _directory(args)
+    connection = _try_to_connect(_options(args))
+    users = connection and _guests_of(directory, connection)
+    if users:
+        raise Failed('the shim is in use, and libvirt neither starts nor '
+                     'resumes a guest without it: %s' % ', '.join(users))
+    for line in shim.remove(directory):
         print(line)
     return checks.Code.SUCCESS
+
+
+def _guests_of(directory: pathlib.Path, connection: ty.Any) -> list[str]:
+    """Name the guests that are started through the shim, or will be."""
+    return [
+        guest.name() for guest in connection.listAllDomains()
+        if any(directory == pathlib.Path(domain.parse(
+            guest.XMLDesc(flags)).findtext('devices/emulator', '')).parent
+            for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE))]
 
 
 def table(

@@ -105,11 +105,12 @@ def ask_qemu(server, command, arguments=None):
     return answer['return']
 
 
-def run(command, *arguments):
+def run(command, *arguments, config='nova.conf'):
     """Run a command of the operator with Nova's configuration.
 
-    :param command: nova-manage or nova-memhotplug-manage
+    :param command: nova-manage or one of this package's
     :param arguments: for it
+    :param config: what is read beside the common configuration
     :returns: a ``subprocess.CompletedProcess`` with text; Nova's log is in
         what it wrote to standard error
     """
@@ -117,9 +118,14 @@ def run(command, *arguments):
     return subprocess.run(
         [settings.bin(command),
          '--config-file', settings.etc / 'nova-common.conf',
-         '--config-file', settings.etc / 'nova.conf', *arguments],
+         '--config-file', settings.etc / config, *arguments],
         env=process.environment(settings, command), text=True,
         timeout=TIMEOUT, capture_output=True)
+
+
+def shim():
+    """Find the emulator shim that the hosts share."""
+    return settings_.from_environment().shim / 'qemu-memhotplug-shim'
 
 
 def force_down(host, is_down):

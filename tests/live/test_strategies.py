@@ -16,6 +16,7 @@ import ddt
 
 from tests.live import base
 from tests.live import cloud
+from tests.live import hosts
 
 
 @ddt.ddt
@@ -57,3 +58,44 @@ class StrategyTest(base.LiveTest):
                 before['nodes'].get(node, 0) + 512 * base.MIB_KB))
         self.assert_grown(before, after, node, 512)
         self.assert_total(server, 1024)
+
+
+class ShimTest(base.LiveTest):
+    """What a host's operator is told of the shim."""
+
+    def setUp(self):
+        super().setUp()
+        self.path = hosts.shim()
+        self.addCleanup(self._status, 'shim', 'install')
+
+    def _status(self, *arguments):
+        return hosts.run(
+            'nova-memhotplug-status', *arguments, config='lv1.conf')
+
+    def _assert_check(self, code, words):
+        done = self._status('check')
+        text = ' '.join(done.stdout.replace('|', ' ').split())
+        self.assertEqual(code, done.returncode, text + done.stderr)
+        self.assertIn(words, text)
+
+    def test_what_is_wrong(self):
+        self._assert_check(0, 'qemu-system-x86_64 starts /usr/bin/qemu')
+        self.path.chmod(0o757)
+        self._assert_check(2, 'is writable by everyone')
+        self.path.chmod(0o644)
+        self._assert_check(2, 'cannot be read and run by all users')
+        self.path.chmod(0o755)
+        self.path.write_text('#!/bin/sh\nexit 1\n')
+        self._assert_check(2, 'libvirt cannot use')
+        self.path.unlink()
+        self._assert_check(1, 'libvirt finds no shim for qemu-system-')
+        self._status('shim', 'install')
+        self._assert_check(0, 'qemu-system-x86_64 starts /usr/bin/qemu')
+
+    def test_a_shim_in_use_is_not_removed(self):
+        server = self.boot()
+        done = self._status('shim', 'remove')
+        self.assertEqual(2, done.returncode)
+        self.assertIn('the shim is in use', done.stderr)
+        self.assertTrue(self.path.exists())
+        server.wait()

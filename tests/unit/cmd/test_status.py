@@ -42,6 +42,7 @@ class StatusTestCase(testtools.TestCase):
         self._patch(shim, 'EMULATOR_DIRECTORIES', (self.root / 'bin',))
         self._patch(shim, 'OWNERS', (0, os.geteuid()))
         self.libvirt = mock.Mock(libvirtError=LibvirtError)
+        self.libvirt.open.return_value.listAllDomains.return_value = []
         self._patch(status, 'libvirt', self.libvirt)
 
     def _patch(self, target, name, value):
@@ -176,6 +177,28 @@ class StatusTestCase(testtools.TestCase):
         self.assertEqual(0, code)
         self.assertIn('removed %s\n' % path, out)
         self.assertFalse(path.parent.exists())
+
+    def test_shim_remove_while_it_is_in_use(self):
+        """Running, or by what is defined and will be started."""
+        self._emulator()
+        self._shim('install')
+        ours = '%s/shim/qemu-system-x86_64' % self.root
+        guests = []
+        for name, live, stored in (('a', ours, '/q'), ('b', '/q', ours),
+                                   ('c', '/q', '/q')):
+            xml = ['<domain><devices><emulator>%s</emulator></devices>'
+                   '</domain>' % path for path in (live, stored)]
+            guests.append(mock.Mock(XMLDesc=xml.__getitem__))
+            guests[-1].name.return_value = name
+        self.libvirt.VIR_DOMAIN_XML_INACTIVE = 1
+        list_all = self.libvirt.open.return_value.listAllDomains
+        list_all.return_value = guests
+        code, _out, err = self._shim('remove')
+        self.assertEqual(2, code)
+        self.assertIn('without it: a, b\n', err)
+        self.assertTrue((self.root / 'shim' / shim.SHIM).exists())
+        list_all.return_value = guests[2:]
+        self.assertEqual(0, self._shim('remove')[0])
 
     def test_shim_remove_without_one(self):
         code, _out, err = self._shim('remove')
