@@ -24,6 +24,7 @@ from collections.abc import Iterable
 import dataclasses
 import re
 
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import units
 
 AARCH64 = 'aarch64'
@@ -210,6 +211,21 @@ class AddressMap:
         :returns: the excess; 0 where it fits
         """
         return max(0, self.top_mb - (1 << bits) // units.BYTES_PER_MIB)
+
+    def check_fits(self, bits: int) -> None:
+        """Check that a processor can address all of it.
+
+        :param bits: address bits of the processor
+        :raises CeilingTooHigh: if it cannot
+        """
+        if not self.excess_mb(bits):
+            return
+        largest_mb = self.largest_ceiling_mb(bits)
+        raise errors.CeilingTooHigh(
+            max_mb=self.max_mb or self.boot_mb, slots=self.slots, bits=bits,
+            needed_mb=self.top_mb, excess_mb=self.excess_mb(bits),
+            fits='at most %d MiB fit' % largest_mb
+            if largest_mb > self.boot_mb else 'none fits, with so many slots')
 
     def largest_ceiling_mb(self, bits: int) -> int:
         """Say which ceiling such a guest could have.

@@ -61,6 +61,15 @@ class InvalidSpec(MemoryHotplugError):
     msg_fmt = "Flavor extra spec %(key)s is '%(value)s': %(rule)s."
 
 
+class CeilingTooHigh(MemoryHotplugError):
+    """A guest's processor cannot address what the guest may get."""
+
+    code = 'ceiling_too_high'
+    msg_fmt = ('A ceiling of %(max_mb)d MiB with %(slots)d slots needs '
+               '%(needed_mb)d MiB of addresses, %(excess_mb)d MiB more than '
+               '%(bits)d bits are: %(fits)s.')
+
+
 class InvalidImage(InvalidSpec):
     """A property of an image cannot be read."""
 

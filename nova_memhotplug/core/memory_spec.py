@@ -125,6 +125,30 @@ def check_boot_size(
              '%d MiB' % memory_mb)
 
 
+def check_growth(
+    spec: MemorySpec, memory_mb: int, nodes: int, step_mb: int,
+) -> None:
+    """Check that a server that is made can grow at all.
+
+    Each growth takes a slot, and a whole number of steps, for each NUMA node.
+
+    :param spec: the flavor's spec
+    :param memory_mb: RAM to boot with, in MiB
+    :param nodes: NUMA nodes of the flavor
+    :param step_mb: in what steps a node can take memory, in MiB
+    :raises InvalidSpec: if it never can
+    """
+    if spec.slots < nodes:
+        raise errors.InvalidSpec(
+            key=SLOTS, value=spec.slots, rule='each growth takes one for '
+            'each of the %d NUMA nodes of the flavor' % nodes)
+    if spec.max_memory_mb < memory_mb + nodes * step_mb:
+        raise errors.InvalidSpec(
+            key=MAX_MEMORY_MB, value=spec.max_memory_mb,
+            rule='memory is added to %d MiB in steps of %d MiB' % (
+                memory_mb, nodes * step_mb))
+
+
 def is_true(value: object) -> bool:
     """Tell whether a value means yes, as Nova's flags do.
 

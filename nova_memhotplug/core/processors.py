@@ -84,6 +84,11 @@ class Host:
     bits: int | None = None
     model_bits: int | None = None
 
+    @property
+    def is_amd(self) -> bool | None:
+        """Whether it is AMD's; None if libvirt does not say."""
+        return None if self.vendor is None else self.vendor == AMD
+
 
 def address_bits(
     cpu: Processor, host: Host, machine: str | None = None,

@@ -21,6 +21,7 @@ import typing as ty
 
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import units
 
 AUTO = 'auto'
 NATIVE = 'native'
@@ -77,6 +78,8 @@ class Launch:
         None without such a cell
     :param can_grow: whether it was started with a ceiling
     :param models: the memory models that its host sees in its devices
+    :param top_mb: how much its processor has to be able to address, in MiB;
+        0 if not known
     """
 
     arch: str
@@ -84,6 +87,7 @@ class Launch:
     reserved_kib: int | None
     can_grow: bool
     models: tuple[str, ...]
+    top_mb: int = 0
 
     @classmethod
     def of(
@@ -95,13 +99,14 @@ class Launch:
         :param models: the memory models that are installed on its host;
             what is none of them was attached by hand and needs none
         """
-        cell = guest.reserved_cell
+        cell, known = guest.reserved_cell, guest.address_map
         return cls(
             arch=guest.arch, emulator=guest.emulator,
             reserved_kib=None if cell is None else cell.memory_kib,
             can_grow=guest.max_kib is not None,
             models=tuple(sorted(
-                {dev.model for dev in guest.devices} & set(models))))
+                {dev.model for dev in guest.devices} & set(models))),
+            top_mb=known.top_mb if known else 0)
 
     @classmethod
     def from_document(cls, document: Mapping[str, ty.Any]) -> 'Launch':
@@ -113,7 +118,8 @@ class Launch:
         return cls(
             arch=document['arch'], emulator=document['emulator'],
             reserved_kib=document['reserved_kib'],
-            can_grow=document['can_grow'], models=tuple(document['models']))
+            can_grow=document['can_grow'], models=tuple(document['models']),
+            top_mb=document.get('top_mb', 0))
 
     def document(self) -> dict[str, ty.Any]:
         """Say it to another host, as plain data."""
@@ -143,7 +149,7 @@ def of(
 
 def check_destination(
     launch: Launch, support: ArchSupport | None, shim: str | None,
-    models: Collection[str],
+    models: Collection[str], bits: int | None = None,
 ) -> None:
     """Check that a guest can go on on another host.
 
@@ -157,6 +163,8 @@ def check_destination(
         None if libvirt offers no emulator for it there
     :param shim: path of that host's shim for it; None likewise
     :param models: the memory models that are installed there
+    :param bits: how many address bits a guest can have there; None if that
+        is not known, or does not depend on the host
     :raises CannotCarry: if it cannot
     """
     unknown = sorted(set(launch.models) - set(models))
@@ -170,6 +178,10 @@ def check_destination(
         raise errors.CannotCarry(
             reason='libvirt offers no emulator for %s guests there' %
             launch.arch)
+    if bits and launch.top_mb > (1 << bits) // units.BYTES_PER_MIB:
+        raise errors.CannotCarry(
+            reason='it needs %d MiB of addresses, more than the %d bits of '
+            'the processors there' % (launch.top_mb, bits))
     strategy = _needed(launch, support, shim)
     if strategy not in support.usable:
         raise errors.CannotCarry(

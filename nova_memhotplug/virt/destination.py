@@ -33,13 +33,15 @@ CONF = options.CONF
 
 def check(
     context: ty.Any, instance: ty.Any,
-    supports: Mapping[str, strategies.ArchSupport],
+    supports: Mapping[str, strategies.ArchSupport], bits: int | None,
 ) -> None:
     """Check that the guest of a server can go on on this host.
 
     :param context: a request context
     :param instance: a ``nova.objects.Instance`` on another host
     :param supports: what this host can start, by architecture
+    :param bits: address bits of its processors; None if no guest depends on
+        them
     :raises CannotCarry: if it cannot
     :raises LaunchUnknown: if its host does not say how it was started
     """
@@ -47,7 +49,8 @@ def check(
     support = supports.get(launch.arch)
     shim = None if support is None else support.shim_path(
         CONF.memhotplug.shim_directory)
-    strategies.check_destination(launch, support, shim, registry.models())
+    strategies.check_destination(
+        launch, support, shim, registry.models(), bits)
 
 
 def _launch(context: ty.Any, instance: ty.Any) -> strategies.Launch:

@@ -42,6 +42,7 @@ from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
+from nova_memhotplug.virt import address_space
 from nova_memhotplug.virt import designer
 from nova_memhotplug.virt import destination
 from nova_memhotplug.virt import emulator
@@ -144,6 +145,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             with _as_nova_errors():
                 self._check_flavor(
                     instance.flavor, image_meta, first_boot=True)
+                self._check_room(instance, instance.flavor, image_meta)
         super().spawn(
             context, instance, image_meta, injected_files, admin_password,
             allocations, network_info=network_info,
@@ -220,6 +222,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         try:
             self._check_flavor(flavor, instance.image_meta)
+            if flavor.id != instance.flavor.id:
+                self._check_room(instance, flavor, instance.image_meta)
         except errors.MemoryHotplugError as exc:
             raise exception.InstanceFaultRollback(
                 exception.ResizeError(reason=str(exc)))
@@ -243,7 +247,9 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         try:
             if states.is_elastic(instance.flavor):
-                destination.check(context, instance, self._arch_supports)
+                destination.check(
+                    context, instance, self._arch_supports,
+                    address_space.kvm_bits(self._host))
         except errors.MemoryHotplugError as exc:
             raise exception.MigrationPreCheckError(reason=str(exc))
         return super().check_can_live_migrate_destination(
@@ -361,6 +367,21 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         memory_spec.check_boot_size(spec, flavor.memory_mb, first_boot)
         compositions.check(request)
         return compositions.adapt(spec, request)
+
+    def _check_room(
+        self, instance: ty.Any, flavor: ty.Any, image_meta: ty.Any,
+    ) -> None:
+        """Check that a server that is made, or changes its flavor, can grow.
+
+        No other is checked: one that has run is started (design T9).
+
+        :raises MemoryHotplugError: if it cannot
+        """
+        if states.is_elastic(flavor):
+            address_space.check(
+                self._host, instance, flavor, image_meta,
+                self._check_emulation_arch(image_meta),
+                self._get_guest_cpu_config(flavor, image_meta, None, None))
 
     def _make_elastic(
         self, config: ty.Any, flavor: ty.Any, image_meta: ty.Any,

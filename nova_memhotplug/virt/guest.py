@@ -31,8 +31,8 @@ import tenacity
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
-from nova_memhotplug.core import processors
 from nova_memhotplug.models import registry
+from nova_memhotplug.virt import address_space
 from nova_memhotplug.virt import agent
 from nova_memhotplug.virt import config
 from nova_memhotplug.virt import monitor
@@ -267,9 +267,8 @@ class LiveGuest:
                    for name, model in registry.models().items()}
         found = domain.read(xml, readers)
         if found.is_amd is None:
-            vendor = self._host.get_capabilities().host.cpu.vendor
             found = dataclasses.replace(
-                found, is_amd=vendor and (vendor == processors.AMD))
+                found, is_amd=address_space.host_of(self._host).is_amd)
         return found
 
 

@@ -20,6 +20,7 @@ import os
 from unittest import mock
 
 from nova.scheduler.client import report
+from nova.virt.libvirt import config as vconfig
 import oslo_messaging as messaging
 
 from nova_memhotplug.cmd import audit
@@ -160,6 +161,16 @@ class TestDestination(DestinationTestBase):
         # It is not lost: it goes where it can as soon as that is possible.
         self.restart_compute_service('compute2')
         self.assert_migrated(force='compute2')
+
+    def test_fewer_address_bits(self):
+        named = vconfig.LibvirtConfigCPUMaxPhysAddr()
+        named.bits = 34
+        host = self.computes['compute2'].driver._host
+        host.get_capabilities().host.cpu.maxphysaddr = named
+        # 4 GiB, 3.5 GiB to plug, 8 GiB for slots, 2 GiB for PCI.
+        self.assert_refused('needs 18432 MiB of addresses', '34 bits')
+        named.bits = 35
+        self.assert_migrated()
 
     def test_other_shim_directory(self):
         self.set_shim_directory('elsewhere')

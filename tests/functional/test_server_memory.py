@@ -526,11 +526,13 @@ class TestRefusals(base.MemoryTestBase):
 
     def test_ceiling_that_is_no_whole_step(self):
         """No size is named that nobody has asked for."""
-        server = self.boot_elastic(**{'memhotplug:max_memory_mb': '513'})
+        server = self.boot_elastic(**{'memhotplug:max_memory_mb': '641'})
         memory = self.show(server)[1]['memory']
-        (reason,) = memory['reasons']
+        self.assertEqual([], memory['reasons'])
+        self.grow(server, 640)
+        (reason,) = self.show(server)[1]['memory']['reasons']
         self.assertEqual('no_step_left', reason['code'])
-        self.assertNotIn('640', reason['message'])
+        self.assertNotIn('768', reason['message'])
 
     def _refused(self, server, status, memory_mb, *parts, api=None):
         before = self.state(server)

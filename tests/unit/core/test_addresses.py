@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import testtools
 
 from nova_memhotplug.core import addresses
+from nova_memhotplug.core import errors
 
 GIB = 1024
 MIB = 1 << 20
@@ -147,6 +148,27 @@ class MapTest(testtools.TestCase):
             (1024 + 3.5 + 8 + 32 + .5 - 1024) * GIB,
             map_of(Q35, 512, 1024 * GIB).excess_mb(40))
         self.assertEqual(0, map_of(Q35, 512, 1024 * GIB).excess_mb(41))
+
+    @ddt.data(
+        (1024 * GIB, 8, 'A ceiling of 1048576 MiB with 8 slots needs 1093632 '
+         'MiB of addresses, 45056 MiB more than 40 bits are: at most 1004032 '
+         'MiB fit.'),
+        (GIB, 255, None), (2 ** 31 - 1, 255, None))
+    @ddt.unpack
+    def test_check(self, max_mb, slots, expected):
+        known = map_of(Q35, 512, max_mb, slots)
+        if not known.excess_mb(40):
+            return known.check_fits(40)
+        exc = self.assertRaises(errors.CeilingTooHigh, known.check_fits, 40)
+        # What Nova keeps of the fault of a build (errors.py).
+        self.assertLessEqual(len(str(exc)), 255 - 88)
+        if expected:
+            self.assertEqual(expected, str(exc))
+
+    def test_none_fits(self):
+        exc = self.assertRaises(
+            errors.CeilingTooHigh, map_of(Q35, 512, GIB, 8).check_fits, 32)
+        self.assertIn('none fits, with so many slots', str(exc))
 
     def test_moved(self):
         """16 GiB with a ceiling of 1 TiB on an AMD vCPU (V3)."""

@@ -12,6 +12,7 @@
 
 """Which hosts can carry on which running guests, as a table."""
 
+import dataclasses
 import json
 
 import testtools
@@ -88,10 +89,10 @@ REFUSED = [
 ]
 
 
-def _check(launch, usable, models=('dimm',)):
+def _check(launch, usable, models=('dimm',), bits=None):
     support = strategies.ArchSupport('x86_64', QEMU, usable, {
         name: 'no %s' % name for name in ALL if name not in usable})
-    strategies.check_destination(launch, support, SHIM, models)
+    strategies.check_destination(launch, support, SHIM, models, bits)
 
 
 class CheckDestinationTestCase(testtools.TestCase):
@@ -109,6 +110,16 @@ class CheckDestinationTestCase(testtools.TestCase):
 
     def test_installed_models(self):
         _check(_launch(models=('virtio-mem',)), ALL, ('dimm', 'virtio-mem'))
+
+    def test_addresses(self):
+        """A guest that reaches up to 1 TiB needs 40 bits."""
+        guest = dataclasses.replace(SHIM_GUEST, top_mb=1 << 20)
+        for launch, bits in ((guest, 40), (guest, None), (SHIM_GUEST, 32)):
+            _check(launch, ALL, bits=bits)
+        error = self.assertRaises(
+            errors.CannotCarry, _check, guest, ALL, bits=39)
+        self.assertIn('1048576 MiB of addresses', str(error))
+        self.assertIn('39 bits', str(error))
 
     def test_no_emulator(self):
         for launch in (SHIM_GUEST, TINY_GUEST, EXISTING_GUEST):
@@ -137,6 +148,13 @@ class LaunchTestCase(testtools.TestCase):
             strategies.Launch('x86_64', SHIM, 0, True, ('dimm',)),
             strategies.Launch.of(domain.read(DOMAIN), ('dimm', 'other')))
 
+    def test_addresses_of_domain(self):
+        """4 GiB, 3.5 GiB to plug, 8 GiB for slots, 32 GiB for PCI."""
+        xml = DOMAIN.replace(
+            '<type arch', '<type machine="pc-q35-10.0" arch')
+        self.assertEqual(48 * 1024, strategies.Launch.of(
+            domain.read(xml), ('dimm',)).top_mb)
+
     def test_of_domain_without_room(self):
         xml = DOMAIN.replace('maxMemory', 'other').replace(
             '<cell id="1" memory="0" unit="KiB"/>', '')
@@ -153,6 +171,12 @@ class LaunchTestCase(testtools.TestCase):
         launch = _launch(models=('dimm', 'virtio-mem'))
         sent = json.loads(json.dumps(launch.document()))
         self.assertEqual(launch, strategies.Launch.from_document(sent))
+
+    def test_from_an_earlier_version(self):
+        document = SHIM_GUEST.document()
+        del document['top_mb']
+        self.assertEqual(
+            SHIM_GUEST, strategies.Launch.from_document(document))
 
     def test_from_a_later_version(self):
         document = SHIM_GUEST.document() | {'more': 1}

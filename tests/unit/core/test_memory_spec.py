@@ -106,6 +106,31 @@ class ImageBlockTest(testtools.TestCase):
 
 
 @ddt.ddt
+class GrowthTest(testtools.TestCase):
+
+    @ddt.data(
+        # slots, ceiling, nodes, step
+        (1, 640, 1, 128), (2, 768, 2, 128), (8, 1536, 1, 1024))
+    @ddt.unpack
+    def test_can_grow(self, slots, max_mb, nodes, step_mb):
+        memory_spec.check_growth(
+            make(slots=slots, max_memory_mb=max_mb), 512, nodes, step_mb)
+
+    @ddt.data(
+        (1, 4096, 2, 128, 'memhotplug:slots', '2 NUMA nodes'),
+        (8, 639, 1, 128, 'memhotplug:max_memory_mb', 'steps of 128 MiB'),
+        (8, 767, 2, 128, 'memhotplug:max_memory_mb', 'steps of 256 MiB'),
+        (8, 1535, 1, 1024, 'memhotplug:max_memory_mb', 'to 512 MiB'))
+    @ddt.unpack
+    def test_never_can(self, slots, max_mb, nodes, step_mb, key, words):
+        exc = self.assertRaises(
+            errors.InvalidSpec, memory_spec.check_growth,
+            make(slots=slots, max_memory_mb=max_mb), 512, nodes, step_mb)
+        self.assertEqual(key, exc.key)
+        self.assertIn(words, str(exc))
+
+
+@ddt.ddt
 class BootSizeTest(testtools.TestCase):
 
     @ddt.data(

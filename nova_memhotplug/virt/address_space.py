@@ -1,0 +1,144 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Whether a guest that is to be made can have what its flavor allows."""
+
+import dataclasses
+import typing as ty
+
+from nova.virt.libvirt import config as vconfig
+from nova.virt.libvirt import utils
+from oslo_utils import importutils
+
+from nova_memhotplug.common import nodes
+from nova_memhotplug.common import options
+from nova_memhotplug.common import specs
+from nova_memhotplug.core import addresses
+from nova_memhotplug.core import domain
+from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import processors
+
+libvirt = importutils.try_import('libvirt')
+
+CONF = options.CONF
+
+KVM = 'kvm'
+#: QEMU, target/i386/cpu.h: TARGET_PHYS_ADDR_SPACE_BITS.
+_MOST_BITS = 52
+
+
+def check(
+    host: ty.Any, instance: ty.Any, flavor: ty.Any, image_meta: ty.Any,
+    arch: str, cpu: vconfig.LibvirtConfigGuestCPU | None,
+) -> None:
+    """Check that a server can have the ceiling of a flavor, and grow.
+
+    :param host: the ``nova.virt.libvirt.host.Host``
+    :param instance: a ``nova.objects.Instance``
+    :param flavor: the ``nova.objects.Flavor`` that it is to have
+    :param image_meta: its ``nova.objects.ImageMeta``
+    :param arch: the guest's architecture
+    :param cpu: the processor that Nova gives it
+    :raises CeilingTooHigh: if its processor cannot address that much
+    :raises InvalidSpec: if it can never grow
+    """
+    spec = ty.cast(memory_spec.MemorySpec, specs.spec_of(flavor))
+    is_emulated = _is_emulated(host, arch)
+    processor = _processor(cpu, arch, is_emulated)
+    machine, own = _offer(host, arch, image_meta, is_emulated)
+    known = addresses.map_of(
+        arch, machine,
+        own.is_amd if processor.is_amd is None else processor.is_amd,
+        flavor.memory_mb, spec.max_memory_mb, spec.slots)
+    bits = processors.address_bits(processor, own, machine)
+    if known is not None and bits is not None:
+        known.check_fits(bits)
+    _check_growth(instance, flavor, image_meta, spec, arch, known)
+
+
+def _check_growth(
+    instance: ty.Any, flavor: ty.Any, image_meta: ty.Any,
+    spec: memory_spec.MemorySpec, arch: str,
+    known: addresses.AddressMap | None,
+) -> None:
+    """Check slots and room against what the first growth takes."""
+    named_mb = max(spec.block_mb, specs.image_block_mb_of(instance))
+    # An agent may name a smaller block than is taken for granted.
+    may_hear = image_meta.properties.get('hw_qemu_guest_agent')
+    topology = nodes.constraints(flavor, image_meta)
+    cells = topology.cells if topology else [None]
+    memory_spec.check_growth(
+        spec, flavor.memory_mb, len(cells), addresses.step_mb(
+            arch, known, CONF.memhotplug.aarch64_memory_block_mb, named_mb,
+            addresses.SMALLEST_BLOCK_MB if may_hear else 0,
+            max(0, cells[0] and cells[0].pagesize or 0)))
+
+
+def host_of(host: ty.Any) -> processors.Host:
+    """Say what the processors of a host are.
+
+    :param host: the ``nova.virt.libvirt.host.Host``
+    """
+    cpu = host.get_capabilities().host.cpu
+    return processors.Host(
+        cpu.vendor, cpu.maxphysaddr and cpu.maxphysaddr.bits)
+
+
+def kvm_bits(host: ty.Any) -> int | None:
+    """Say how much guests can address at most, where that is the host's.
+
+    :param host: the ``nova.virt.libvirt.host.Host``
+    :returns: address bits; None without KVM, or if libvirt does not say
+    """
+    return host_of(host).bits if CONF.libvirt.virt_type == KVM else None
+
+
+def _is_emulated(host: ty.Any, arch: str) -> bool:
+    """Tell whether QEMU runs guests without KVM, as Nova decides (nova/virt/
+    libvirt/driver.py, _configure_guest_by_virt_type).
+    """
+    return (CONF.libvirt.virt_type != KVM or
+            arch != host.get_capabilities().host.cpu.arch)
+
+
+def _processor(
+    cpu: vconfig.LibvirtConfigGuestCPU | None, arch: str, is_emulated: bool,
+) -> processors.Processor:
+    if cpu is None:
+        return processors.Processor(arch, is_emulated)
+    named = cpu.maxphysaddr
+    return processors.Processor(
+        arch, is_emulated, cpu.mode, cpu.model, cpu.vendor,
+        named and named.mode, named and named.bits)
+
+
+def _offer(
+    host: ty.Any, arch: str, image_meta: ty.Any, is_emulated: bool,
+) -> tuple[str | None, processors.Host]:
+    """Ask libvirt what a machine type is, and a guest's model of the host.
+
+    :returns: the machine type with its version, and the host
+    """
+    own = host_of(host)
+    machine = utils.get_machine_type(image_meta)
+    try:
+        xml = host.get_connection().getDomainCapabilities(
+            None, arch, machine, 'qemu' if is_emulated else KVM, 0)
+    except libvirt.libvirtError:
+        # Nothing is refused for what is not known.
+        return machine, dataclasses.replace(own, model_bits=_MOST_BITS)
+    root = domain.parse(xml)
+    limit = root.find("cpu/mode[@name='host-model']/maxphysaddr")
+    return root.findtext('machine', machine), dataclasses.replace(
+        own, model_bits=None if limit is None else int(
+            limit.get('limit') or limit.get('bits') or own.bits or
+            _MOST_BITS))
