@@ -188,7 +188,7 @@ class AboveCeiling(Refused):
 
     code = 'above_ceiling'
     msg_fmt = ('%(wanted_mb)d MiB is above the ceiling of %(max_mb)d MiB this '
-               'server booted with.')
+               'server booted with.%(reach)s')
 
 
 class AboveFlavorCeiling(AboveCeiling):
@@ -198,7 +198,7 @@ class AboveFlavorCeiling(AboveCeiling):
     """
 
     msg_fmt = ('%(wanted_mb)d MiB is above the ceiling of %(max_mb)d MiB of '
-               'the flavor that this server has.')
+               'the flavor that this server has.%(reach)s')
 
 
 class NoStepLeft(Refused):

@@ -256,7 +256,7 @@ def refusals(
     if not step_mb:
         yield errors.NoHotplug(arch=guest.arch)
         return
-    yield from _room(guest, spec, wanted_mb)
+    yield from _room(guest, spec, wanted_mb, step_mb)
     yield from _alignment(
         guest, wanted_mb, step_mb, ceiling_mb(guest, spec))
 
@@ -282,6 +282,7 @@ def ceiling_mb(
 
 def _room(
     guest: domain.GuestMemory, spec: memory_spec.MemorySpec, wanted_mb: int,
+    step_mb: int,
 ) -> Iterator[errors.Refused]:
     if guest.max_mb is None:
         if guest.present_mb >= spec.max_memory_mb:
@@ -292,10 +293,21 @@ def _room(
     elif wanted_mb > ceiling_mb(guest, spec):
         lower = (errors.AboveFlavorCeiling
                  if spec.max_memory_mb < guest.max_mb else errors.AboveCeiling)
-        yield lower(wanted_mb=wanted_mb,
-                    max_mb=min(spec.max_memory_mb, guest.max_mb))
+        max_mb = min(spec.max_memory_mb, guest.max_mb)
+        yield lower(wanted_mb=wanted_mb, max_mb=max_mb,
+                    reach=_reach(guest, max_mb, step_mb))
     if guest.target_node is None:
         yield errors.NoTargetCell()
+
+
+def _reach(guest: domain.GuestMemory, max_mb: int, step_mb: int) -> str:
+    """Name the largest total below a ceiling that is no whole step."""
+    total_mb = total_step_mb(guest, step_mb)
+    rest_mb = (max_mb - guest.present_mb) % total_mb
+    if not rest_mb or max_mb < guest.present_mb:
+        return ''
+    return ' In steps of %d MiB it can have %d MiB.' % (
+        total_mb, max_mb - rest_mb)
 
 
 def _alignment(

@@ -32,6 +32,6 @@ class ErrorsTest(testtools.TestCase):
         self.assertIsNone(errors.by_code('nonsense'))
 
     def test_facts_are_attributes(self):
-        exc = errors.AboveCeiling(wanted_mb=5, max_mb=4)
+        exc = errors.AboveCeiling(wanted_mb=5, max_mb=4, reach='')
         self.assertEqual((5, 4), (exc.wanted_mb, exc.max_mb))
         self.assertRaises(AttributeError, getattr, exc, 'used')

@@ -176,6 +176,19 @@ class PlannerTest(testtools.TestCase):
         for word in words:
             self.assertIn(word, str(exc))
 
+    @ddt.data(
+        # ceiling, what can be reached
+        (4096, ''), (4100, ' In steps of 128 MiB it can have 4096 MiB.'),
+        (600, ' In steps of 128 MiB it can have 512 MiB.'))
+    @ddt.unpack
+    def test_ceiling_that_is_no_whole_step(self, max_mb, words):
+        guest = dataclasses.replace(GUEST, max_kib=max_mb * MIB)
+        spec = dataclasses.replace(SPEC, max_memory_mb=max_mb)
+        refusal = next(planner.refusals(guest, spec, 5120, 128))
+        self.assertEqual(
+            '5120 MiB is above the ceiling of %d MiB this server booted '
+            'with.%s' % (max_mb, words), str(refusal))
+
     def test_no_hotplug(self):
         guest = dataclasses.replace(GUEST, arch='i686')
         exc = self.assertRaises(
