@@ -31,10 +31,11 @@ from nova_memhotplug.cmd import shim
 from nova_memhotplug.conf import memhotplug
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import strategies
-from nova_memhotplug.virt import probe
 
 libvirt = importutils.try_import('libvirt')
 nova_options = importutils.try_import('nova.conf.libvirt')
+# It needs Nova, whose absence another subcommand is to report.
+probe = importutils.try_import('nova_memhotplug.virt.probe')
 
 #: Of a column of a table, in characters; longer cells are wrapped.
 WIDTH = 60
@@ -161,8 +162,10 @@ def run_probe(args: argparse.Namespace) -> int:
     """
     conf = _options(args)
     connection = _connect(conf)
+    # Trial guests are built with the options of Nova.
+    probe.CONF([], project='nova', default_config_files=args.config_file)
     try:
-        supports = probe.probe(
+        supports: dict[str, strategies.ArchSupport] = probe.probe(
             connection, conf.libvirt.virt_type,
             conf.memhotplug.shim_directory)
     except libvirt.libvirtError as exc:

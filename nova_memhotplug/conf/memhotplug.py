@@ -52,9 +52,9 @@ hw/i386/pc.c and hw/arm/virt.c), so keep it small.
         help="""
 How a NUMA cell without memory is brought about.
 
-Possible values are tried at service start with a paused throw-away domain
-per guest architecture. A named value is used only where that succeeded;
-anything else refuses to start servers that want a zero node.
+Possible values are tried with a paused throw-away domain per guest
+architecture, when they are needed. A named value is used only where that
+succeeded; anything else refuses to start new servers that want a zero node.
 """),
     cfg.StrOpt(
         'shim_directory',

@@ -42,7 +42,8 @@ class ArchSupport:
     :param arch: the architecture, as libvirt names it
     :param emulator: path of the emulator that libvirt would choose
     :param usable: the strategies that started, in the order of ``ORDER``
-    :param refusals: why the others did not start, by strategy
+    :param refusals: why others did not start, by strategy; a strategy that
+        is in neither was not tried
     :param has_shim: whether libvirt finds the shim, which is no matter where
         it is not needed
     """
@@ -224,6 +225,28 @@ def refused_shim(
     return None
 
 
+def candidates(configured: str, zero_node: bool) -> tuple[str, ...]:
+    """List the strategies that a guest may get, the best one first.
+
+    :param configured: ``[memhotplug] zero_cell_strategy``
+    :param zero_node: whether the flavor wants an empty node
+    :returns: some of ``ORDER``; a host need not try any other
+    """
+    wanted = configured if zero_node else EXISTING
+    return RESERVING if wanted == AUTO else (wanted,)
+
+
+def carriers(launch: Launch) -> tuple[str, ...]:
+    """List the strategies with which a guest may go on elsewhere.
+
+    :param launch: how it was started
+    :returns: some of ``ORDER``
+    """
+    if launch.reserved_kib is None:
+        return (EXISTING,)
+    return (TINY,) if launch.reserved_kib else (NATIVE, SHIM)
+
+
 def choose(
     configured: str, support: ArchSupport | None, arch: str, zero_node: bool,
 ) -> str:
@@ -238,17 +261,17 @@ def choose(
     :raises StrategyUnavailable: if the host cannot start such a guest
     """
     wanted = configured if zero_node else EXISTING
-    candidates = RESERVING if wanted == AUTO else (wanted,)
+    tried = candidates(configured, zero_node)
     if support is None:
         raise errors.StrategyUnavailable(
             strategy=wanted, arch=arch,
             reason='libvirt offers no emulator for it')
     if refused_shim(wanted, support):
-        candidates = (SHIM,)
-    for candidate in candidates:
+        tried = (SHIM,)
+    for candidate in tried:
         if candidate in support.usable:
             return candidate
     raise errors.StrategyUnavailable(
         strategy=wanted, arch=arch, reason='; '.join(
             '%s: %s' % (candidate, support.refusals.get(
-                candidate, 'it was not tried')) for candidate in candidates))
+                candidate, 'it was not tried')) for candidate in tried))

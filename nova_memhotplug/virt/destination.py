@@ -13,10 +13,9 @@
 """Before a live migration, on the destination: can the guest go on here?
 
 The host that it runs on is asked how it was started, for the live domain is
-the truth (design T2); what this host can start, it has tried (virt.probe).
+the truth (design T2); what this host can start, it tries (virt.probe).
 """
 
-from collections.abc import Mapping
 import typing as ty
 
 from nova import exception
@@ -27,26 +26,28 @@ from nova_memhotplug.common import rpcapi
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
+from nova_memhotplug.virt import probe
 
 CONF = options.CONF
 
 
 def check(
-    context: ty.Any, instance: ty.Any,
-    supports: Mapping[str, strategies.ArchSupport], bits: int | None,
+    context: ty.Any, instance: ty.Any, prober: probe.Prober,
+    bits: int | None,
 ) -> None:
     """Check that the guest of a server can go on on this host.
 
     :param context: a request context
     :param instance: a ``nova.objects.Instance`` on another host
-    :param supports: what this host can start, by architecture
+    :param prober: says what this host can start
     :param bits: address bits of its processors; None if no guest depends on
         them
     :raises CannotCarry: if it cannot
     :raises LaunchUnknown: if its host does not say how it was started
     """
     launch = _launch(context, instance)
-    support = supports.get(launch.arch)
+    support = prober.support(
+        launch.arch, strategies.carriers(launch), is_one_enough=False)
     shim = None if support is None else support.shim_path(
         CONF.memhotplug.shim_directory)
     strategies.check_destination(

@@ -23,6 +23,7 @@ import typing as ty
 
 from nova.compute import task_states
 from nova import exception
+from nova.virt import event as virtevent
 from nova.virt.libvirt import driver
 from oslo_log import log as logging
 from oslo_utils import importutils
@@ -73,23 +74,22 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
 
     def __init__(self, virtapi: ty.Any, read_only: bool = False):
         super().__init__(virtapi, read_only)
-        self._arch_supports: dict[str, strategies.ArchSupport] = {}
+        self._prober = probe.Prober(
+            lambda: self._host.get_connection(), CONF.libvirt.virt_type,
+            CONF.memhotplug.shim_directory)
         self._guests = guest.Guests(self._host)
         self._reconciler: reconcile.Reconciler | None = None
+        # Where nothing starts through the shim, by architecture: what was
+        # tried, and the same with what libvirt says of the shim.
+        self._looks: dict[str, tuple[strategies.ArchSupport,
+                                     strategies.ArchSupport]] = {}
         # Guests that are being started, by the UUID of the server.
         self._starts: dict[str, _Start] = {}
 
     def init_host(self, host: str) -> None:
         """Start the driver: find out what this host can do, and listen."""
         super().init_host(host)
-        self._arch_supports = probe.probe(
-            self._host.get_connection(), CONF.libvirt.virt_type,
-            CONF.memhotplug.shim_directory)
-        LOG.info('Memory hot-plug: %s', probe.describe(self._arch_supports))
-        self._arch_supports = emulator.look(
-            self._host.get_connection(), self._arch_supports,
-            CONF.memhotplug.zero_cell_strategy,
-            CONF.memhotplug.shim_directory)
+        self._say_what_works()
         self._reconciler = service.start(
             self.virtapi._compute, self._guests, host)
 
@@ -109,6 +109,28 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         rpcapi.sign(resources)
         return resources
 
+    def _say_what_works(self) -> None:
+        """Try what servers of this host's own architecture would get.
+
+        Other architectures are tried with their first server. A host that
+        cannot tell now is asked again then, too.
+        """
+        try:
+            for arch in self._prober.archs()[:1]:
+                _strategy, support = self._strategy(arch, zero_node=True)
+                LOG.info('Memory hot-plug: %s', probe.describe(support))
+        except errors.StrategyUnavailable as exc:
+            LOG.warning('%s', exc)
+        except Exception:
+            LOG.warning('It cannot be told now how servers of this host can '
+                        'get room for growth.', exc_info=True)
+
+    def emit_event(self, event: ty.Any) -> None:
+        """Pass on what happens to guests, but not to those of the probe."""
+        if not (isinstance(event, virtevent.InstanceEvent) and
+                probe.is_probe(event.get_instance_uuid())):
+            super().emit_event(event)
+
     @property
     def static_traits(self) -> dict[str, bool]:
         """Say that servers can grow here.
@@ -117,7 +139,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         know, and is true only where a strategy has been seen to work.
         """
         is_able = any(
-            self._can_reserve(arch) for arch in self._arch_supports)
+            self._can_reserve(arch) for arch in self._prober.archs())
         return {**super().static_traits, TRAIT: is_able}
 
     def _can_reserve(self, arch: str) -> bool:
@@ -248,7 +270,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         try:
             if states.is_elastic(instance.flavor):
                 destination.check(
-                    context, instance, self._arch_supports,
+                    context, instance, self._prober,
                     address_space.kvm_bits(self._host))
         except errors.MemoryHotplugError as exc:
             raise exception.MigrationPreCheckError(reason=str(exc))
@@ -389,17 +411,40 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         spec = ty.cast(memory_spec.MemorySpec,
                        self._check_flavor(flavor, image_meta))
         arch = config.os_arch or self._host.get_capabilities().host.cpu.arch
-        strategy = self._strategy(arch, spec.zero_node)
+        strategy, support = self._strategy(arch, spec.zero_node)
         designer.set_elastic_memory(
             config, spec, strategy, registry.get(spec.model))
         if strategy == strategies.SHIM:
-            designer.set_emulator(config, self._arch_supports[arch].shim_path(
+            designer.set_emulator(config, support.shim_path(
                 CONF.memhotplug.shim_directory))
 
-    def _strategy(self, arch: str, zero_node: bool) -> str:
-        return strategies.choose(
-            CONF.memhotplug.zero_cell_strategy,
-            self._arch_supports.get(arch), arch, zero_node)
+    def _strategy(
+        self, arch: str, zero_node: bool,
+    ) -> tuple[str, strategies.ArchSupport]:
+        """Choose how a guest gets room, trying up to the first that works.
+
+        :returns: the strategy, and what was found out
+        :raises StrategyUnavailable: if there is none
+        """
+        configured = CONF.memhotplug.zero_cell_strategy
+        support = self._prober.support(
+            arch, strategies.candidates(configured, zero_node))
+        if support is not None and strategies.SHIM in support.refusals:
+            support = self._with_shim(support, configured)
+        strategy = strategies.choose(configured, support, arch, zero_node)
+        return strategy, ty.cast(strategies.ArchSupport, support)
+
+    def _with_shim(
+        self, support: strategies.ArchSupport, configured: str,
+    ) -> strategies.ArchSupport:
+        """Ask about a shim through which nothing starts; log that once."""
+        known = self._looks.get(support.arch)
+        if known is None or known[0] != support:
+            known = support, emulator.look(
+                self._host.get_connection(), {support.arch: support},
+                configured, CONF.memhotplug.shim_directory)[support.arch]
+            self._looks[support.arch] = known
+        return known[1]
 
 
 class _Start(ty.NamedTuple):

@@ -28,6 +28,7 @@ from nova_memhotplug.cmd import census
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import endpoint
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import strategies
 from tests.functional import base
 from tests.functional import fixtures
 from tests.functional import test_moves
@@ -50,11 +51,7 @@ class DestinationTestBase(test_moves.MovesTestBase):
         self.restart_compute_service(host)
         self.flags(shim_directory=self.memory_libvirt.shim_directory,
                    group='memhotplug')
-        (support,) = [
-            one for arch, one in
-            self.computes[host].driver._arch_supports.items()
-            if arch == self.guest(self.server).arch]
-        self.assertEqual(('tiny', 'existing'), support.usable)
+        self.assertEqual(('tiny', 'existing'), self.try_all(host).usable)
 
     def restart_existing_only(self, host):
         """Let a host start nothing that has a reserved cell."""
@@ -65,6 +62,13 @@ class DestinationTestBase(test_moves.MovesTestBase):
         with mock.patch.object(
                 self.memory_libvirt.domain, '_refuse_empty_backend', refuse):
             self.restart_compute_service(host)
+            self.assertEqual(('existing',), self.try_all(host).usable)
+
+    def try_all(self, host):
+        """Let a host try all strategies now, and return what works."""
+        return self.computes[host].driver._prober.support(
+            self.guest(self.server).arch, strategies.ORDER,
+            is_one_enough=False)
 
     def migrate(self, force=None):
         """Ask for a live migration.
