@@ -49,7 +49,7 @@ def where_refused():
     the last, with every error that there is, stand for models of others.
     """
     for row in compositions.COMPOSITIONS:
-        if row.verdict == compositions.REFUSED:
+        if row.is_asked is not None:
             yield compositions, 'check', row.refusal
     for key in (memory_spec.MAX_MEMORY_MB, memory_spec.SLOTS,
                 memory_spec.ZERO_NODE, memory_spec.MODEL):
