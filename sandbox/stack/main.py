@@ -17,7 +17,6 @@ import concurrent.futures
 import fcntl
 import os
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -175,14 +174,13 @@ def demo(settings, args):
 
 def down(settings, args):
     """Stop everything that was started, and nothing else."""
-    if settings.exists:
-        with _one_at_a_time(settings):
-            _stop(settings)
-    elif not args.purge:
-        settings.answers
+    # Nothing is touched, still less removed, where there is no sandbox.
+    settings.answers
+    with _one_at_a_time(settings):
+        _stop(settings)
     if args.purge:
         with report.step('remove %s' % settings.state):
-            shutil.rmtree(settings.state, ignore_errors=True)
+            settings.remove()
 
 
 def _stop(settings):

@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 
 from stack import report
 
@@ -99,8 +100,7 @@ class Settings:
 
         :param computes: how many computes to run, None for what there was
         """
-        for folder in (self.etc, self.logs, self.run, self.cache, self.data,
-                       self.home, self.shim, self.hosts, self.instances):
+        for folder in self._folders:
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.etc, self.data, self.home, self.logs):
             folder.chmod(0o700)
@@ -119,6 +119,25 @@ class Settings:
         self._answers_file.touch(mode=0o600)
         self._answers_file.write_text(json.dumps(answers, indent=2) + '\n')
         self._answers = answers
+
+    @property
+    def _folders(self):
+        """The folders of a sandbox; the one that marks it is the last."""
+        return (self.logs, self.run, self.cache, self.data, self.home,
+                self.shim, self.hosts, self.instances, self.etc)
+
+    def remove(self):
+        """Remove the sandbox, and nothing else that is in its folder.
+
+        :raises OSError: if something cannot be removed; what is left can be
+            removed again then
+        """
+        self.answers
+        for folder in (self.venv, *self._folders):
+            if folder.exists():
+                shutil.rmtree(folder)
+        if not any(self.state.iterdir()):
+            self.state.rmdir()
 
     @property
     def hostnames(self):
