@@ -75,6 +75,8 @@ class MemoryDevice:
     :param base: guest physical address, in bytes; None until it is plugged
     :param backing: where on the host it has its memory; None where libvirt
         is to choose
+    :param capacity_mb: what it may give the guest at the most, in MiB; None
+        for a device that gives all it has
     """
 
     model: str
@@ -84,6 +86,16 @@ class MemoryDevice:
     alias: str | None = None
     base: int | None = None
     backing: Backing | None = None
+    capacity_mb: int | None = None
+
+    @property
+    def extent_mb(self) -> int:
+        """What it takes of the guest's addresses and of its ceiling, in MiB.
+
+        libvirt counts all of a virtio-mem as memory, whatever the guest has
+        of it (facts-qemu-libvirt.md, section 7).
+        """
+        return self.size_mb if self.capacity_mb is None else self.capacity_mb
 
     @property
     def is_ram(self) -> bool:
@@ -170,18 +182,25 @@ def read(element: etree._Element) -> MemoryDevice:
     if model is None or size is None:
         raise errors.UnreadableDomain(
             reason='a <memory> device has no model or no size')
+    # What a virtio-mem gives changes while the guest runs; a domain that does
+    # not run says what is to be asked for.
+    given = element.find('target/current')
+    if given is None:
+        given = element.find('target/requested')
     alias = element.find('alias')
     # Virtio devices have an address on a bus, and that of their memory here.
     address = element.find("address[@type='dimm']")
     place = element.find('target/address') if address is None else address
     return MemoryDevice(
         model=model,
-        size_mb=units.kib_to_mb(size_kib(size)),
+        size_mb=units.kib_to_mb(size_kib(size if given is None else given)),
         node=_number(element.findtext('target/node')),
         slot=_number(None if address is None else address.get('slot')),
         alias=None if alias is None else alias.get('name'),
         base=_number(None if place is None else place.get('base')),
-        backing=_backing(element))
+        backing=_backing(element),
+        capacity_mb=(None if given is None
+                     else units.kib_to_mb(size_kib(size))))
 
 
 def _backing(element: etree._Element) -> Backing | None:

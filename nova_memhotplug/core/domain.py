@@ -86,8 +86,14 @@ class GuestMemory:
 
     @property
     def max_mb(self) -> int | None:
-        """The ceiling the guest booted with, in MiB; None without one."""
-        return None if self.max_kib is None else units.kib_to_mb(self.max_kib)
+        """The most that the guest may have, in MiB; None without a ceiling.
+
+        What devices hold and do not give cannot be had otherwise.
+        """
+        if self.max_kib is None:
+            return None
+        return units.kib_to_mb(self.max_kib) - sum(
+            dev.extent_mb - dev.size_mb for dev in self.devices)
 
     @property
     def plugged_mb(self) -> int:
@@ -373,7 +379,7 @@ def _boot_kib(
         raise errors.UnreadableDomain(reason='<memory> is missing')
     # libvirt's <memory> is the sum of cells and devices.
     return device.size_kib(memory) - sum(
-        units.mb_to_kib(dev.size_mb) for dev in devices)
+        units.mb_to_kib(dev.extent_mb) for dev in devices)
 
 
 def _page_size_kib(page: etree._Element) -> int:

@@ -206,7 +206,7 @@ def _placed(
     :raises NoAddress: if there is no room for one
     """
     known = guest.address_map
-    taken = [(dev.base, dev.base + dev.size_mb * units.BYTES_PER_MIB)
+    taken = [(dev.base, dev.base + dev.extent_mb * units.BYTES_PER_MIB)
              for dev in guest.devices if dev.base is not None]
     if not known or not known.can_place or len(taken) < len(guest.devices):
         yield from parts

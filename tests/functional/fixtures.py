@@ -77,6 +77,9 @@ class Domain(fakelibvirt.Domain):
     #: of the device; and whether the guest lets go of them.
     lost = {}
     lets_go = True
+    #: What somebody has attached to the running guest that is no DIMM: XML as
+    #: libvirt shows it.
+    by_hand = ()
 
     def __init__(self, connection, xml, running=False, transient=False):
         super().__init__(connection, xml, running, transient)
@@ -273,6 +276,8 @@ class Domain(fakelibvirt.Domain):
         devices.extend(_copy(one) for one in self._root.findall(
             'devices/channel'))
         devices.extend(_copy(one) for one in memory)
+        if not inactive:
+            devices.extend(map(etree.fromstring, self.by_hand))
         return etree.tostring(root, encoding='unicode')
 
 

@@ -25,6 +25,19 @@ LIVE = """
 </memory>"""
 
 
+#: As libvirt 11.3 shows it (facts-qemu-libvirt.md, section 7).
+VIRTIO_MEM = """
+<memory model='virtio-mem'>
+  <target>
+    <size unit='KiB'>16777216</size><node>1</node>
+    <block unit='KiB'>2048</block><requested unit='KiB'>1048576</requested>
+    <current unit='KiB'>1048576</current><address base='0x140000000'/>
+  </target>
+  <alias name='virtiomem0'/>
+  <address type='pci' domain='0x0000' bus='0x00' slot='0x00' function='0x0'/>
+</memory>"""
+
+
 @ddt.ddt
 class DeviceTest(testtools.TestCase):
 
@@ -39,6 +52,20 @@ class DeviceTest(testtools.TestCase):
             device.MemoryDevice(
                 'dimm', 512, 1, slot=0, alias='dimm0', base=4 << 30),
             device.read(etree.fromstring(LIVE)))
+
+    @ddt.data(
+        (VIRTIO_MEM, 1024),
+        (VIRTIO_MEM.replace('1048576</current>', '0</current>'), 0),
+        (VIRTIO_MEM.replace(
+            "<current unit='KiB'>1048576</current>", ''), 1024))
+    @ddt.unpack
+    def test_read_virtio_mem(self, xml, size_mb):
+        """What the guest has of it counts, and it has no slot."""
+        found = device.read(etree.fromstring(xml))
+        self.assertEqual(device.MemoryDevice(
+            'virtio-mem', size_mb, 1, alias='virtiomem0', base=0x140000000,
+            capacity_mb=16384), found)
+        self.assertEqual(16384, found.extent_mb)
 
     @ddt.data(
         device.MemoryDevice('dimm', 128, 0),

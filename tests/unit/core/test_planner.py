@@ -218,7 +218,9 @@ class PlannerTest(testtools.TestCase):
     @ddt.data(
         (GUEST, SPEC, 4096), (GUEST, LOW_SPEC, 1536),
         (GUEST, HIGH_SPEC, 4096), (GUEST, None, 4096),
-        (INELASTIC, SPEC, 512), (FOLDED, LOW_SPEC, 4096))
+        (INELASTIC, SPEC, 512), (FOLDED, LOW_SPEC, 4096),
+        (dataclasses.replace(GUEST, devices=(device.MemoryDevice(
+            'virtio-mem', 256, 1, capacity_mb=1024),)), SPEC, 3328))
     @ddt.unpack
     def test_ceiling(self, guest, spec, expected):
         self.assertEqual(expected, planner.ceiling_mb(guest, spec))
