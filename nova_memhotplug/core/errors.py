@@ -97,6 +97,13 @@ class StrategyUnavailable(MemoryHotplugError):
                "guests with the strategy '%(strategy)s': %(reason)s.")
 
 
+class CellTooSmall(StrategyUnavailable):
+    """The reserved cell would get all the memory of the first one."""
+
+    msg_fmt = ("The strategy 'tiny' takes %(size_kib)d KiB of NUMA node 0 for "
+               'the reserved cell, and that node has %(memory_kib)d KiB.')
+
+
 class CannotCarry(MemoryHotplugError):
     """A running guest would not go on after a live migration to a host.
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import dataclasses
 
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import strategies
 from nova_memhotplug.core import units
@@ -56,8 +57,9 @@ def lay_out(
     :param memory_kib: RAM to boot with, in KiB
     :param spec: what the flavor says
     :param strategy: one of ``core.strategies``'s names, not ``auto``
-    :param page_kib: huge page that backs the cells, in KiB; 0 for none
+    :param page_kib: huge page that backs the first cell, in KiB; 0 for none
     :returns: the layout
+    :raises CellTooSmall: if the first cell has no memory to give away
     """
     full = tuple(cells) or (
         domain.Cell(id=0, memory_kib=memory_kib, has_cpus=True),)
@@ -77,6 +79,9 @@ def _with_reserved(
     size_kib = 0
     if strategy == strategies.TINY:
         size_kib = max(TINY_KIB, page_kib)
+    if size_kib >= cells[0].memory_kib:
+        raise errors.CellTooSmall(
+            size_kib=size_kib, memory_kib=cells[0].memory_kib)
     first = dataclasses.replace(
         cells[0], memory_kib=cells[0].memory_kib - size_kib)
     reserved = domain.Cell(

@@ -66,8 +66,9 @@ def _cells(guest: vconfig.LibvirtConfigGuest) -> list[domain.Cell]:
 
 
 def _page_kib(guest: vconfig.LibvirtConfigGuest) -> int:
+    """Say what pages back the first cell; the reserved one is taken of it."""
     pages = guest.membacking.hugepages if guest.membacking else []
-    return max((page.size_kb for page in pages), default=0)
+    return next((page.size_kb for page in pages if 0 in page.nodeset), 0)
 
 
 def _set_cells(

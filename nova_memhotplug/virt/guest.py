@@ -220,24 +220,31 @@ class LiveGuest:
         :param aliases: names of devices of the live domain
         :raises HypervisorRefused: if the guest keeps any of them
         """
-        for alias in sorted(aliases):
-            with _refusals():
-                self._guest._domain.detachDeviceAlias(
-                    alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        kept = self._wait_gone(aliases)
+        asked = {alias for alias in sorted(aliases) if self._ask_for(alias)}
+        # libvirt does not wait when a device is detached by its alias.
+        kept = _wait_until_none(lambda: asked & self.aliases())
+        kept |= (aliases - asked) & self.aliases()
+        self.forget_gone()
         if kept:
             raise errors.HypervisorRefused(
                 reason='the guest keeps %s' % ', '.join(sorted(kept)))
-        self.forget_gone()
 
-    def _wait_gone(self, aliases: set[str]) -> set[str]:
-        """Give the guest time to let go of devices.
+    def _ask_for(self, alias: str) -> bool:
+        """Ask the guest to let go of a device.
 
-        libvirt does not wait when a device is detached by its alias.
+        It may have done so already, or refuse: what it has then tells.
 
-        :returns: the aliases of the devices that it still has
+        :returns: whether it is being asked
         """
-        return _wait_until_none(lambda: aliases & self.aliases())
+        try:
+            with _refusals():
+                self._guest._domain.detachDeviceAlias(
+                    alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        except errors.HypervisorRefused as exc:
+            LOG.warning('Memory device %(alias)s: %(reason)s',
+                        {'alias': alias, 'reason': exc})
+            return False
+        return True
 
     def forget_gone(self, guest: domain.GuestMemory | None = None) -> None:
         """Take what the guest has let go of out of the persistent domain.

@@ -14,6 +14,7 @@ import ddt
 import testtools
 
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import layouts
 from nova_memhotplug.core import memory_spec
 
@@ -49,6 +50,15 @@ class LayoutTest(testtools.TestCase):
         self.assertEqual(
             512 * MIB, sum(one.memory_kib for one in made.cells))
         self.assertEqual((4096 * MIB, 8), (made.max_kib, made.slots))
+
+    @ddt.data(512 * MIB, MIB * MIB)
+    def test_nothing_left_of_the_first_cell(self, page_kib):
+        exc = self.assertRaises(
+            errors.CellTooSmall, layouts.lay_out,
+            [cell(0, 512), cell(1, 512)], MIB * MIB, SPEC, 'tiny', page_kib)
+        self.assertIn('%d KiB of NUMA node 0' % page_kib, str(exc))
+        # It has to be possible with another strategy, so with another host.
+        self.assertIsInstance(exc, errors.StrategyUnavailable)
 
     @ddt.data('shim', 'tiny', 'existing')
     def test_at_the_ceiling(self, strategy):
