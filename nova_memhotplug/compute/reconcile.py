@@ -156,6 +156,20 @@ class Reconciler:
         if found.exists:
             self._correct(context, instance, found, guest)
 
+    def tell(self, instance: ty.Any) -> None:
+        """Have the domain of a server name the flavor that it has.
+
+        Exporters and Ceilometer read it there. Nothing of Nova's does, and
+        the next start of the guest writes it anew.
+
+        :param instance: a ``nova.objects.Instance`` whose guest runs
+        """
+        try:
+            self._guests.of(instance).tell_flavor(instance.flavor)
+        except Exception:
+            LOG.warning('The metadata of the domain keep the flavor that the '
+                        'server had.', instance=instance, exc_info=True)
+
     def before_stop(self, instance: ty.Any) -> None:
         """Keep what a guest has that is about to be stopped (design T11).
 
@@ -276,6 +290,8 @@ class Reconciler:
                     books.read_metadata(context, instance),
                     look.note_of(guest, instance)))
             self._books.report(instance)
+            if guest is not None:
+                self.tell(instance)
         known_mb = found.record.allocated_mb
         if is_allocated_here and known_mb != found.expected_mb:
             self._books.allocate(context, instance, found.present_mb)

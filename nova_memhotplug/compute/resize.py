@@ -165,8 +165,11 @@ class MemoryResize:
                  instance=self._instance)
 
     def report(self) -> None:
-        """Report the usage of the host, which nobody has to wait for."""
+        """Report the usage of the host, and tell the guest's domain of its
+        flavor: nobody has to wait for that.
+        """
         self._books.report(self._instance)
+        self._reconciler.tell(self._instance)
 
     def see_it_stay(self) -> None:
         """Look whether another has put an older flavor back (design T11).

@@ -35,6 +35,7 @@ from nova_memhotplug.models import registry
 from nova_memhotplug.virt import address_space
 from nova_memhotplug.virt import agent
 from nova_memhotplug.virt import config
+from nova_memhotplug.virt import metadata
 from nova_memhotplug.virt import monitor
 
 libvirt = importutils.try_import('libvirt')
@@ -259,6 +260,23 @@ class LiveGuest:
             with _refusals():
                 self._guest._domain.detachDeviceAlias(
                     alias, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+
+    def tell_flavor(self, flavor: ty.Any) -> None:
+        """Write a flavor into the domain's metadata, live and stored.
+
+        :param flavor: the ``nova.objects.Flavor`` that the server has
+        :raises HypervisorRefused: if libvirt does not do it
+        :raises UnreadableDomain: if what is there is not XML
+        """
+        with _refusals():
+            before = self._guest._domain.metadata(
+                libvirt.VIR_DOMAIN_METADATA_ELEMENT, metadata.NAMESPACE,
+                libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            self._guest._domain.setMetadata(
+                libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+                metadata.with_flavor(before, flavor), metadata.PREFIX,
+                metadata.NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE |
+                libvirt.VIR_DOMAIN_AFFECT_CONFIG)
 
     def aliases(self, live: bool = True) -> set[str]:
         """Name the memory devices that this package has attached.

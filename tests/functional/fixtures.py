@@ -34,6 +34,7 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import policy as policy_fixtures
 from nova.virt import hardware
+from nova.virt.libvirt import config as vconfig
 from oslo_serialization import jsonutils
 from stevedore import extension
 
@@ -89,6 +90,13 @@ class Domain(fakelibvirt.Domain):
         #: <memory> devices, as they are in the persistent definition.
         self.persistent = self._root.findall('devices/memory[@model="dimm"]')
         self.live = []
+        instance = self._root.find('metadata/{%s}instance' % vconfig.NOVA_NS)
+        #: Nova's element, live and stored.
+        self._metadata = dict.fromkeys(
+            (fakelibvirt.VIR_DOMAIN_AFFECT_LIVE,
+             fakelibvirt.VIR_DOMAIN_AFFECT_CONFIG),
+            None if instance is None else etree.tostring(
+                instance, encoding='unicode'))
         if running:
             self._start()
 
@@ -227,6 +235,15 @@ class Domain(fakelibvirt.Domain):
                         99, 'device not found: no device found with alias %s'
                         % alias)
                 devices.remove(found[0])
+
+    def metadata(self, kind, uri, flags):
+        """Return Nova's element; libvirt takes the namespace away."""
+        return self._metadata[flags]
+
+    def setMetadata(self, kind, metadata, key, uri, flags=0):
+        for flag in self._metadata:
+            if flag & flags:
+                self._metadata[flag] = metadata
 
     def migrateToURI3(self, destination, params, flags):
         """Move to another host of the test, live and persistent."""
