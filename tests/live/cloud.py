@@ -240,7 +240,8 @@ def copy_image(arch, name, kernel_option='', without=()):
     body = image.get('/images/' + source.id).json()
     wanted = {key: value for key, value in body.items()
               if key not in without and key.startswith(
-                  ('hw_', 'kernel_id', 'ramdisk_id', 'os_command_line'))}
+                  ('hw_', 'memhotplug_', 'kernel_id', 'ramdisk_id',
+                   'os_command_line'))}
     if kernel_option:
         wanted['os_command_line'] += ' ' + kernel_option
     answer = image.post('/images', json={
