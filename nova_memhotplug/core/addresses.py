@@ -212,16 +212,19 @@ class AddressMap:
         """
         return max(0, self.top_mb - (1 << bits) // units.BYTES_PER_MIB)
 
-    def check_fits(self, bits: int) -> None:
+    def check_fits(self, bits: int, follows_host: bool = False) -> None:
         """Check that a processor can address all of it.
 
         :param bits: address bits of the processor
+        :param follows_host: whether another host may give it others
         :raises CeilingTooHigh: if it cannot
         """
         if not self.excess_mb(bits):
             return
         largest_mb = self.largest_ceiling_mb(bits)
-        raise errors.CeilingTooHigh(
+        kind = (errors.CeilingTooHighHere if follows_host
+                else errors.CeilingTooHigh)
+        raise kind(
             max_mb=self.max_mb or self.boot_mb, slots=self.slots, bits=bits,
             needed_mb=self.top_mb, excess_mb=self.excess_mb(bits),
             fits='at most %d MiB fit' % largest_mb

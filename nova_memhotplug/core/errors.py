@@ -70,6 +70,10 @@ class CeilingTooHigh(MemoryHotplugError):
                '%(bits)d bits are: %(fits)s.')
 
 
+class CeilingTooHighHere(CeilingTooHigh):
+    """The same of a processor that may have more bits on another host."""
+
+
 class InvalidImage(InvalidSpec):
     """A property of an image cannot be read."""
 

@@ -92,27 +92,29 @@ class Host:
 
 def address_bits(
     cpu: Processor, host: Host, machine: str | None = None,
-) -> int | None:
+) -> tuple[int | None, bool]:
     """Say how many address bits a guest's processor has.
 
     :param cpu: the guest's processor
     :param host: the processor of its host
     :param machine: its machine type
-    :returns: the bits; None if nobody says
+    :returns: the bits, None if nobody says; and whether another host may
+        give it others
     """
     if cpu.arch == addresses.AARCH64:
         # Under KVM it is what the host can translate, which libvirt does not
         # tell.
-        return _ARM_BITS.get(cpu.model or '') if cpu.is_emulated else None
+        return (_ARM_BITS.get(cpu.model or '') if cpu.is_emulated else None,
+                not cpu.is_emulated)
     if cpu.bits_mode == EMULATE:
-        return cpu.bits
+        return cpu.bits, False
     if cpu.bits_mode == PASSTHROUGH:
-        return host.bits
+        return host.bits, True
     if cpu.is_emulated:
-        return X86_BITS
-    if cpu.mode == HOST_MODEL:
-        return host.model_bits or X86_BITS
+        return X86_BITS, False
+    if cpu.mode == HOST_MODEL and host.model_bits:
+        return host.model_bits, True
     # RHEL's machine types pass the host's bits to each model.
     if cpu.mode == HOST_PASSTHROUGH or 'rhel' in (machine or ''):
-        return host.bits
-    return X86_BITS
+        return host.bits, True
+    return X86_BITS, False

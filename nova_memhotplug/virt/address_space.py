@@ -49,6 +49,7 @@ def check(
     :param arch: the guest's architecture
     :param cpu: the processor that Nova gives it
     :raises CeilingTooHigh: if its processor cannot address that much
+    :raises CeilingTooHighHere: if it cannot on this host
     :raises InvalidSpec: if it can never grow
     """
     spec = ty.cast(memory_spec.MemorySpec, specs.spec_of(flavor))
@@ -59,9 +60,9 @@ def check(
         arch, machine,
         own.is_amd if processor.is_amd is None else processor.is_amd,
         flavor.memory_mb, spec.max_memory_mb, spec.slots)
-    bits = processors.address_bits(processor, own, machine)
+    bits, follows_host = processors.address_bits(processor, own, machine)
     if known is not None and bits is not None:
-        known.check_fits(bits)
+        known.check_fits(bits, follows_host)
     _check_growth(instance, flavor, image_meta, spec, arch, known)
 
 

@@ -483,7 +483,7 @@ def _as_nova_errors() -> Iterator[None]:
     """
     try:
         yield
-    except errors.StrategyUnavailable as exc:
+    except (errors.StrategyUnavailable, errors.CeilingTooHighHere) as exc:
         raise exception.ComputeResourcesUnavailable(reason=str(exc))
     except errors.MemoryHotplugError as exc:
         raise exception.InvalidInput(reason=str(exc))

@@ -27,33 +27,36 @@ class ProcessorTest(testtools.TestCase):
 
     @ddt.data(
         # QEMU's default without a word, on KVM as well.
-        (cpu(is_emulated=True), 40), (cpu(), 40),
-        (cpu(mode='custom', model='Nehalem'), 40),
-        (cpu(mode='host-passthrough'), 46),
+        (cpu(is_emulated=True), 40, False), (cpu(), 40, False),
+        (cpu(mode='custom', model='Nehalem'), 40, False),
+        (cpu(mode='host-passthrough'), 46, True),
         # libvirt limits it to what its model of the host has.
-        (cpu(mode='host-model'), 45),
-        (cpu(bits_mode='emulate', bits=42), 42),
-        (cpu(bits_mode='emulate', bits=42, is_emulated=True), 42),
-        (cpu(bits_mode='passthrough'), 46),
-        (cpu('aarch64', True, model='cortex-a57'), 44),
-        (cpu('aarch64', True, model='neoverse-n1'), 48),
-        (cpu('aarch64', True, model='max'), None),
-        (cpu('aarch64', True), None),
-        (cpu('aarch64', mode='host-passthrough'), None))
+        (cpu(mode='host-model'), 45, True),
+        (cpu(bits_mode='emulate', bits=42), 42, False),
+        (cpu(bits_mode='emulate', bits=42, is_emulated=True), 42, False),
+        (cpu(bits_mode='passthrough'), 46, True),
+        (cpu('aarch64', True, model='cortex-a57'), 44, False),
+        (cpu('aarch64', True, model='neoverse-n1'), 48, False),
+        (cpu('aarch64', True, model='max'), None, False),
+        (cpu('aarch64', True), None, False),
+        (cpu('aarch64', mode='host-passthrough'), None, True))
     @ddt.unpack
-    def test_bits(self, cpu, expected):
-        self.assertEqual(expected, processors.address_bits(cpu, HOST))
+    def test_bits(self, cpu, bits, follows_host):
+        self.assertEqual(
+            (bits, follows_host), processors.address_bits(cpu, HOST))
 
     @ddt.data(
-        (cpu(mode='host-model'), 40), (cpu(mode='host-passthrough'), None),
-        (cpu(bits_mode='passthrough'), None))
+        (cpu(mode='host-model'), 40, False),
+        (cpu(mode='host-passthrough'), None, True),
+        (cpu(bits_mode='passthrough'), None, True))
     @ddt.unpack
-    def test_host_that_does_not_say(self, cpu, expected):
+    def test_host_that_does_not_say(self, cpu, bits, follows_host):
         self.assertEqual(
-            expected, processors.address_bits(cpu, processors.Host()))
+            (bits, follows_host),
+            processors.address_bits(cpu, processors.Host()))
 
     def test_rhel_passes_the_bits_of_the_host(self):
-        self.assertEqual(46, processors.address_bits(
+        self.assertEqual((46, True), processors.address_bits(
             cpu(model='Nehalem'), HOST, 'pc-q35-rhel9.4.0'))
 
     @ddt.data(
