@@ -76,13 +76,16 @@ function configure_memhotplug_api {
 # Add to what local.conf or another plugin has set; else to Nova's default.
 function keep_memhotplug_note_out_of_images {
     local option=non_inheritable_image_properties
-    local value
+    local key value
 
     value=$(iniget "$NOVA_CONF" DEFAULT "$option")
     value=${value:-cache_in_nova,bittorrent}
-    if [[ ,${value// /}, != *,memhotplug_guest,* ]]; then
-        iniset "$NOVA_CONF" DEFAULT "$option" "$value,memhotplug_guest"
-    fi
+    for key in memhotplug_guest memhotplug_no_room; do
+        if [[ ,${value// /}, != *,$key,* ]]; then
+            value+=,$key
+        fi
+    done
+    iniset "$NOVA_CONF" DEFAULT "$option" "$value"
 }
 
 function configure_memhotplug {

@@ -253,6 +253,24 @@ class TestKeysThatCameLater(OptingInTestBase):
         self.assert_elastic(self.server, base.BOOT_MB, 1024)
 
 
+class TestWayBack(OptingInTestBase):
+    """From a total that was asked for by size (P11)."""
+
+    def test_by_way_of_another_flavor(self):
+        server = self.boot_elastic()
+        own = self.instance(server).flavor.flavorid
+        self.grow(server, 1024)
+        status, body = self.call(
+            self.api, 'POST', server['id'], 'action',
+            {'resize': {'flavorRef': own}})
+        self.assertEqual(400, status, body)
+        self.assertIn('must change flavor', body['badRequest']['message'])
+        for flavor in (self.create_flavor(base.ELASTIC, 768), own):
+            self._resize_server(server, flavor)
+            self._confirm_resize(server)
+        self.assert_elastic(server, base.BOOT_MB, 1024)
+
+
 class StockHostTestBase(DriversMixin, test_destination.DestinationTestBase):
     """An elastic server, and a second host without the extension."""
 

@@ -77,9 +77,13 @@ class PluginTestCase(testtools.TestCase):
 
     def test_properties_of_images(self):
         for before, after in (
-                ('', 'cache_in_nova,bittorrent,memhotplug_guest'),
-                ('mine', 'mine,memhotplug_guest'),
-                ('a, memhotplug_guest, b', 'a, memhotplug_guest, b')):
+                ('', 'cache_in_nova,bittorrent,memhotplug_guest,'
+                 'memhotplug_no_room'),
+                ('mine', 'mine,memhotplug_guest,memhotplug_no_room'),
+                ('a, memhotplug_guest, b',
+                 'a, memhotplug_guest, b,memhotplug_no_room'),
+                ('memhotplug_no_room, memhotplug_guest',
+                 'memhotplug_no_room, memhotplug_guest')):
             option = 'non_inheritable_image_properties=%s\n'
             self.conf.write_text(option % before if before else '')
             for _again in range(2):
