@@ -68,9 +68,9 @@ class ShimTest(base.LiveTest):
         self.path = hosts.shim()
         self.addCleanup(self._status, 'shim', 'install')
 
-    def _status(self, *arguments):
+    def _status(self, *arguments, host='lv1'):
         return hosts.run(
-            'nova-memhotplug-status', *arguments, config='lv1.conf')
+            'nova-memhotplug-status', *arguments, config=host + '.conf')
 
     def _assert_check(self, code, words):
         done = self._status('check')
@@ -94,7 +94,7 @@ class ShimTest(base.LiveTest):
 
     def test_a_shim_in_use_is_not_removed(self):
         server = self.boot()
-        done = self._status('shim', 'remove')
+        done = self._status('shim', 'remove', host=hosts.host_of(server))
         self.assertEqual(2, done.returncode)
         self.assertIn('the shim is in use', done.stderr)
         self.assertTrue(self.path.exists())
