@@ -20,6 +20,7 @@ import ddt
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
+from nova_memhotplug.core import notes
 from nova_memhotplug.core import planner
 from nova_memhotplug.core import strategies
 from nova_memhotplug.models import dimm
@@ -43,11 +44,7 @@ def refusals(kind=errors.MemoryHotplugError):
 
 
 def where_refused():
-    """List all that can be refused, with where that happens.
-
-    The first are those that the package itself refuses when a guest starts;
-    the last, with every error that there is, stand for models of others.
-    """
+    """List what is refused when a guest starts, and where that happens."""
     for row in compositions.COMPOSITIONS:
         if row.is_asked is not None:
             yield compositions, 'check', row.refusal
@@ -58,7 +55,7 @@ def where_refused():
     for strategy in (strategies.AUTO, *strategies.ORDER):
         yield strategies, 'choose', errors.StrategyUnavailable(
             strategy=strategy, arch='x86_64', reason='not today')
-    for refusal in (RuntimeError('a bug'), KeyError(), *refusals()):
+    for refusal in (RuntimeError('a bug'), KeyError()):
         yield dimm.DimmModel, 'boot_devices', refusal
 
 
@@ -110,12 +107,19 @@ class AlwaysStartedBase(test_moves.MovesTestBase):
 
     # What there is to see then
 
-    def assert_without_room(self, why):
-        """It runs, with all that it has; growth is refused with reasons."""
+    def assert_started(self, why):
+        """It runs, with all that it has, and why it cannot grow is known."""
         self.assertTrue(self.fake_domain(self.server).isActive())
         guest = self.guest(self.server)
         self.assertEqual((1024, None), (guest.present_mb, guest.max_mb))
-        self.assertEqual('ACTIVE', self.wait_idle(self.server)['status'])
+        instance = self.instance(self.server)
+        self.assertEqual(('active', None, why[:notes.MAX_LENGTH]), (
+            instance.vm_state, instance.task_state,
+            instance.system_metadata[notes.NO_ROOM]))
+
+    def assert_without_room(self, why):
+        """It runs, and growth is refused with reasons."""
+        self.assert_started(why)
         memory = self.reasons(self.admin_api)
         self.assertFalse(memory['can_grow'])
         sentences = {reason['code']: reason['message']
@@ -145,16 +149,22 @@ class TestWhateverIsRefused(AlwaysStartedBase):
     @ddt.data(*OPERATIONS)
     def test_started(self, operation):
         operate = getattr(self, operation)
-        found = list(where_refused())
-        if operation != 'hard_reboot':
-            # How a model refuses is the same for all of them.
-            found = found[:-len(list(refusals()))]
-        for owner, name, refusal in found:
+        for owner, name, refusal in where_refused():
             with mock.patch.object(owner, name, side_effect=refusal):
                 operate()
             self.assert_without_room(
                 str(refusal) or type(refusal).__name__)
         operate()
+        self.assert_with_room()
+
+    def test_every_error(self):
+        """A model of somebody else may raise any."""
+        for refusal in refusals():
+            with mock.patch.object(
+                    dimm.DimmModel, 'boot_devices', side_effect=refusal):
+                self.hard_reboot()
+            self.assert_started(str(refusal))
+        self.hard_reboot()
         self.assert_with_room()
 
 
