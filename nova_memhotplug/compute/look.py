@@ -130,7 +130,7 @@ class Look:
         self._instance = instance
         self._agent = self.live.agent(is_patient=True)
         guest = _read(self.live)
-        self.before = seen(guest, instance, self._heard_mb(guest))
+        self.before = seen(guest, instance, self._ask_block(guest))
         self._after: observations.Observation | None = None
 
     def confirm(self) -> None:
@@ -162,7 +162,7 @@ class Look:
         """
         return notes.write(self._after or self.before)
 
-    def _heard_mb(self, guest: domain.GuestMemory) -> int:
+    def _ask_block(self, guest: domain.GuestMemory) -> int:
         """Ask for the guest's memory block."""
         now_mb = None
         if guest.is_agent_there and not self.live.is_paused():

@@ -347,6 +347,11 @@ class TestMovesWithoutRoom(MovesTestBase):
 
 class TestMovesAarch64(base.Aarch64Mixin, MovesTestBase):
 
+    def boot(self, *args, **kwargs):
+        # Its kernel has the blocks of today.
+        self.flags(aarch64_memory_block_mb=128, group='memhotplug')
+        return super().boot(*args, **kwargs)
+
     def test_live_and_cold_migration(self):
         self.grown()
         self.live_migrate()
