@@ -11,6 +11,7 @@
 #    under the License.
 """Plans: where they come from, and that the action agrees with them."""
 
+from concurrent import futures
 import os
 import threading
 import time
@@ -915,6 +916,7 @@ class TestCosts(PlanTestBase):
         self.sent, self.asked_placement, self.written = [], [], []
         self.server = self.boot_elastic()
         self.thread = threading.get_ident()
+        self.stub_out('nova_memhotplug.common.ahead.start', self._in_turn)
         self._watch(transport.Transport, '_send', self.sent)
         for verb in ('get', 'put', 'post', 'delete'):
             self._watch(report.SchedulerReportClient, verb,
@@ -922,6 +924,16 @@ class TestCosts(PlanTestBase):
         event.listen(engine.Engine, 'before_cursor_execute', self._execute)
         self.addCleanup(event.remove, engine.Engine, 'before_cursor_execute',
                         self._execute)
+
+    @staticmethod
+    def _in_turn(context, function, *arguments):
+        """Do in this thread what has one of its own."""
+        done = futures.Future()
+        try:
+            done.set_result(function(*arguments))
+        except Exception as exc:
+            done.set_exception(exc)
+        return done
 
     def _watch(self, kind, name, calls):
         """Record what this thread, which is the API's, calls."""
