@@ -45,10 +45,10 @@ LOG = logging.getLogger(__name__)
 #: Seconds that a guest has to take memory before its agent is asked for the
 #: first time: a quick guest is done by then, and is asked once. Each question
 #: takes time of the guest, too.
-FIRST_LOOK = 0.03
+FIRST_LOOK = 0.045
 #: Seconds between two looks at the guest's memory blocks: at first, and at
 #: the most.
-SHORTEST_WAIT, LONGEST_WAIT = 0.03, 0.5
+SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.5
 
 
 def observe(
