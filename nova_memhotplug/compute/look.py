@@ -48,7 +48,7 @@ LOG = logging.getLogger(__name__)
 FIRST_LOOK = 0.045
 #: Seconds between two looks at the guest's memory blocks: at first, and at
 #: the most.
-SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.5
+SHORTEST_WAIT, LONGEST_WAIT = 0.03, 0.5
 
 
 def observe(
