@@ -441,8 +441,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         known = self._looks.get(support.arch)
         if known is None or known[0] != support:
             known = support, emulator.look(
-                self._host.get_connection(), {support.arch: support},
-                configured, CONF.memhotplug.shim_directory)[support.arch]
+                self._host.get_connection(), support, configured,
+                CONF.memhotplug.shim_directory)
             self._looks[support.arch] = known
         return known[1]
 

@@ -15,7 +15,6 @@
 libvirt may run in another root file system than this process.
 """
 
-from collections.abc import Mapping
 import dataclasses
 import errno
 import typing as ty
@@ -54,25 +53,17 @@ def refusal(connection: ty.Any, path: str, arch: str) -> str | None:
 
 
 def look(
-    connection: ty.Any, supports: Mapping[str, strategies.ArchSupport],
-    configured: str, directory: str,
-) -> dict[str, strategies.ArchSupport]:
+    connection: ty.Any, support: strategies.ArchSupport, configured: str,
+    directory: str,
+) -> strategies.ArchSupport:
     """Look for the shim where it is needed and no guest starts through it.
 
     :param connection: a ``libvirt.virConnect``, perhaps in Nova's proxy
-    :param supports: what the host can start, by architecture
+    :param support: what the host can start, for an architecture
     :param configured: ``[memhotplug] zero_cell_strategy``
     :param directory: ``[memhotplug] shim_directory``
     :returns: the same, with what libvirt says of the shim
     """
-    return {arch: _look(connection, support, configured, directory)
-            for arch, support in supports.items()}
-
-
-def _look(
-    connection: ty.Any, support: strategies.ArchSupport, configured: str,
-    directory: str,
-) -> strategies.ArchSupport:
     path = support.shim_path(directory)
     if not support.needs_shim or refusal(
             connection, path, support.arch) == '':

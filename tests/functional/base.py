@@ -298,6 +298,17 @@ class MemoryTestBase(base.ServersTestBase):
         self.assertEqual('Error', event['result'])
         self.assertIn(sentence, event['details'])
 
+    def assert_tried_once(self, server):
+        """One host has tried to build a server, and no other one."""
+        (action,) = self.admin_api.get_instance_actions(server['id'])
+        events = self.admin_api.api_get(
+            'servers/%s/os-instance-actions/%s' % (
+                server['id'], action['request_id'])
+        ).body['instanceAction']['events']
+        self.assertEqual(
+            1, [event['event'] for event in events].count(
+                'compute__do_build_and_run_instance'))
+
     def note(self, server):
         """Return the note that the host has left of the guest."""
         return self.instance(server).system_metadata.get(notes.KEY)

@@ -109,14 +109,7 @@ class TestCeilings(AddressesTestBase):
         fault = server['fault']['message']
         for part in parts:
             self.assertIn(part, fault)
-        (action,) = self.admin_api.get_instance_actions(server['id'])
-        events = self.admin_api.api_get(
-            'servers/%s/os-instance-actions/%s' % (
-                server['id'], action['request_id'])
-        ).body['instanceAction']['events']
-        self.assertEqual(
-            1, [event['event'] for event in events].count(
-                'compute__do_build_and_run_instance'))
+        self.assert_tried_once(server)
 
     #: One TiB on the 40 bits that QEMU's models have (P3): 4 GiB, 1024 GiB
     #: less 512 MiB, 8 GiB for slots, 2 GiB for PCI of the machine type pc,

@@ -239,14 +239,7 @@ class TestContradictions(GuestXmlTestBase):
         self.start_compute('compute2')
         server = self.boot(
             {'memhotplug:max_memory_mb': '256'}, expected_state='ERROR')
-        (action,) = self.admin_api.get_instance_actions(server['id'])
-        events = self.admin_api.api_get(
-            'servers/%s/os-instance-actions/%s' % (
-                server['id'], action['request_id'])
-        ).body['instanceAction']['events']
-        self.assertEqual(
-            1, [event['event'] for event in events].count(
-                'compute__do_build_and_run_instance'))
+        self.assert_tried_once(server)
 
     def test_ceiling_lowered_below_what_a_server_has(self):
         """Such a server starts all the same, and says why it cannot grow."""

@@ -82,8 +82,8 @@ class EmulatorTestCase(testtools.TestCase):
             'x86_64', '/usr/bin/qemu-system-x86_64', usable,
             {'shim': 'Permission denied'})
         return emulator.look(
-            self.connection, {'x86_64': support}, configured,
-            '/usr/libexec/nova-memhotplug')['x86_64']
+            self.connection, support, configured,
+            '/usr/libexec/nova-memhotplug')
 
     def test_absent(self):
         self.assertFalse(self._look(ABSENT).has_shim)
