@@ -203,6 +203,15 @@ class Inquiry:
         return bool(flavor is not None or self.outlook(memory_mb).changes or
                     self._instance.flavor.memory_mb != memory_mb)
 
+    def can_use_memory(self) -> bool:
+        """Tell whether the host can look whether the guest uses all it has.
+
+        It need not if nothing was ever plugged, as far as is known.
+        """
+        seen = self.known.seen
+        return bool(seen and seen.guest.devices and self._node and
+                    rpcapi.can_use_memory(self._node))
+
     @functools.cached_property
     def known(self) -> Known:
         """What is known of the guest, from the nearest source."""

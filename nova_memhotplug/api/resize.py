@@ -96,6 +96,9 @@ class API:
                   is_change)
         if is_change:
             self._start(context, instance, memory_mb, flavor)
+        elif inquiry.can_use_memory():
+            # It has the memory, which is not to say that it uses it.
+            self._rpcapi.use_memory(context, instance)
         return result
 
     def resize_to_flavor(

@@ -26,11 +26,12 @@ NAMESPACE = 'memhotplug'
 #: 1.0: get_memory (gone), resize_memory, reconcile_memory
 #: 1.1: get_launch
 #: 1.2: observe_memory, get_totals; resize_memory of a reserved total
-VERSION = '1.2'
+#: 1.3: use_memory
+VERSION = '1.3'
 #: What a call needs that does not ask for more.
 _BASE_VERSION = '1.0'
-#: What a host must speak to be asked for a resize.
-_RESIZE_VERSION = '1.2'
+#: What a host must speak to be asked for a resize, and to look into guests.
+_RESIZE_VERSION, _USE_VERSION = '1.2', '1.3'
 
 #: Where a host says in Nova's record of it (``ComputeNode.stats``) that it
 #: runs this extension, and which version of this interface.
@@ -54,11 +55,22 @@ def can_resize(compute_node: ty.Any) -> bool:
 
     :param compute_node: the ``nova.objects.ComputeNode`` of the host
     """
+    return _speaks(compute_node, _RESIZE_VERSION)
+
+
+def can_use_memory(compute_node: ty.Any) -> bool:
+    """Tell whether a host can be asked to look into a guest once more.
+
+    :param compute_node: the ``nova.objects.ComputeNode`` of the host
+    """
+    return _speaks(compute_node, _USE_VERSION)
+
+
+def _speaks(compute_node: ty.Any, wanted: str) -> bool:
     if not compute_node.obj_attr_is_set('stats'):
         return False
     version = compute_node.stats.get(STAT)
-    return version is not None and versionutils.is_compatible(
-        _RESIZE_VERSION, version)
+    return version is not None and versionutils.is_compatible(wanted, version)
 
 
 @functools.cache
@@ -125,6 +137,11 @@ class MemHotplugAPI:
         self._client(context, instance, _RESIZE_VERSION).cast(
             context, 'resize_memory', instance=instance, memory_mb=memory_mb,
             flavor=flavor)
+
+    def use_memory(self, context: ty.Any, instance: ty.Any) -> None:
+        """Tell the instance's host to have its guest use what it has."""
+        self._client(context, instance, _USE_VERSION).cast(
+            context, 'use_memory', instance=instance)
 
     def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:
         """Have the instance's host bring the books to what the guest has.

@@ -37,6 +37,7 @@ from nova_memhotplug.common import history
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import resize
 from nova_memhotplug.core import errors
@@ -65,6 +66,7 @@ class MemHotplugEndpoint:
     :param guests: the ``virt.guest.Guests`` of the host
     :param ledger: the ``Books`` of the host
     :param reconciler: the ``Reconciler`` of the host
+    :param onliner: the ``Onliner`` of the host
     """
 
     target = messaging.Target(
@@ -72,13 +74,14 @@ class MemHotplugEndpoint:
 
     def __init__(
         self, manager: ty.Any, guests: ty.Any, ledger: books.Books,
-        reconciler: reconcile.Reconciler,
+        reconciler: reconcile.Reconciler, onliner: onlining.Onliner,
     ):
         self.host = manager.host
         self._manager = manager
         self._guests = guests
         self._books = ledger
         self._reconciler = reconciler
+        self._onliner = onliner
 
     @messaging.expected_exceptions(
         exception.InstanceNotFound, exception.InternalError)
@@ -137,6 +140,13 @@ class MemHotplugEndpoint:
                 guest, registry.models()).document()
         except errors.MemoryHotplugError as exc:
             raise exception.InternalError(str(exc))
+
+    def use_memory(self, context: ty.Any, instance: ty.Any) -> None:
+        """Look soon whether a guest uses what it was given.
+
+        :param instance: a ``nova.objects.Instance``
+        """
+        self._onliner.remember(instance.uuid)
 
     @messaging.expected_exceptions(exception.ResizeError)
     @compute_manager.wrap_exception()

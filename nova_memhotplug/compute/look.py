@@ -42,6 +42,8 @@ from nova_memhotplug.core import strategies
 CONF = options.CONF
 LOG = logging.getLogger(__name__)
 
+#: Whoever asks the agent of a server beside a resize has this lock.
+AGENT_LOCK = 'memhotplug-agent-%s'
 #: Seconds that a guest has to take memory before its agent is asked for the
 #: first time: a quick guest is done by then, and is asked once. Each question
 #: takes time of the guest, too.
@@ -282,9 +284,8 @@ def _ask(
     """
     if not guest.is_agent_there or live.is_paused():
         return None, True
-    name = 'memhotplug-agent-%s' % instance.uuid
     try:
-        with lockutils.lock(name, blocking=False):
+        with lockutils.lock(AGENT_LOCK % instance.uuid, blocking=False):
             agent = live.agent(is_patient=False)
             block_mb = agent.block_mb()
             blocks = block_mb and agent.blocks(block_mb)

@@ -17,22 +17,25 @@ import typing as ty
 from nova_memhotplug.common import placement
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import endpoint
+from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
 
 
 def start(
-    manager: ty.Any, guests: ty.Any, host: str,
+    manager: ty.Any, guests: ty.Any, host: str, onliner: onlining.Onliner,
 ) -> reconcile.Reconciler:
     """Start to serve requests, and to look after the books of a host.
 
     :param manager: the ``nova.compute.manager.ComputeManager``
     :param guests: the ``virt.guest.Guests`` of the host
     :param host: the name of the host
+    :param onliner: has guests use what they were given
     :returns: who is to be told when guests need a look
     """
     ledger = books.Books(manager.reportclient, manager.rt)
     reconciler = reconcile.Reconciler(
         host, guests, ledger, placement.Placement(manager.reportclient))
     manager.additional_endpoints.append(
-        endpoint.MemHotplugEndpoint(manager, guests, ledger, reconciler))
+        endpoint.MemHotplugEndpoint(
+            manager, guests, ledger, reconciler, onliner))
     return reconciler

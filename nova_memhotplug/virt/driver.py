@@ -36,6 +36,7 @@ from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import service
 from nova_memhotplug.core import compositions
@@ -47,6 +48,7 @@ from nova_memhotplug.virt import address_space
 from nova_memhotplug.virt import designer
 from nova_memhotplug.virt import destination
 from nova_memhotplug.virt import emulator
+from nova_memhotplug.virt import events
 from nova_memhotplug.virt import guest
 from nova_memhotplug.virt import migration
 from nova_memhotplug.virt import probe
@@ -78,6 +80,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             lambda: self._host.get_connection(), CONF.libvirt.virt_type,
             CONF.memhotplug.shim_directory)
         self._guests = guest.Guests(self._host)
+        self._onliner = onlining.Onliner(
+            self._guests, events.AgentEvents(self._host))
         self._reconciler: reconcile.Reconciler | None = None
         # Where nothing starts through the shim, by architecture: what was
         # tried, and the same with what libvirt says of the shim.
@@ -91,7 +95,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         super().init_host(host)
         self._say_what_works()
         self._reconciler = service.start(
-            self.virtapi._compute, self._guests, host)
+            self.virtapi._compute, self._guests, host, self._onliner)
 
     def get_available_resource(self, nodename: str) -> dict[str, ty.Any]:
         """Bring the books to what guests have before usage is computed.
@@ -104,6 +108,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         if self._reconciler is not None:
             self._reconciler.run_due()
+            self._onliner.watch()
         resources: dict[str, ty.Any] = super().get_available_resource(
             nodename)
         rpcapi.sign(resources)
@@ -126,9 +131,14 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
                         'get room for growth.', exc_info=True)
 
     def emit_event(self, event: ty.Any) -> None:
-        """Pass on what happens to guests, but not to those of the probe."""
-        if not (isinstance(event, virtevent.InstanceEvent) and
-                probe.is_probe(event.get_instance_uuid())):
+        """Pass on what happens to guests, but not to those of the probe.
+
+        What Nova does not know goes to who has asked for it.
+        """
+        if isinstance(event, events.AgentConnected):
+            self._onliner.remember(event.get_instance_uuid())
+        elif not (isinstance(event, virtevent.InstanceEvent) and
+                  probe.is_probe(event.get_instance_uuid())):
             super().emit_event(event)
 
     @property

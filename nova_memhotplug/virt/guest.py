@@ -94,6 +94,23 @@ class Guests:
         """
         return LiveGuest(self._host, self._host.get_guest(instance))
 
+    def find(self, uuid: str) -> 'LiveGuest | None':
+        """Find a guest by the UUID of its server.
+
+        :param uuid: of a server on any host
+        :returns: its guest's memory; None if it has no domain here
+        :raises HypervisorRefused: if libvirt does not tell
+        """
+        with _refusals():
+            connection = self._host.get_connection()
+            try:
+                found = connection.lookupByUUIDString(uuid)
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return None
+                raise
+        return LiveGuest(self._host, libvirt_guest.Guest(found))
+
     def totals(self, uuids: Iterable[str]) -> dict[str, int | None]:
         """Say what running guests have, in one listing of the host.
 

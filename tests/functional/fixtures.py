@@ -396,12 +396,18 @@ class MemoryLibvirtFixture(fixtures.Fixture):
                 'shim_directory': self.shim_directory, 'hosts': {}})
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.fixtures.libvirt.Domain', self.domain))
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.fixtures.libvirt.VIR_DOMAIN_START_AUTODESTROY', 2))
+        for name, value in (
+                ('VIR_DOMAIN_START_AUTODESTROY', 2),
+                ('VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE', 18),
+                ('VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED',
+                 1)):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.tests.fixtures.libvirt.' + name, value))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.fixtures.libvirt.Connection.getDomainCapabilities',
             self._capabilities(fakelibvirt.Connection.getDomainCapabilities)))
-        for module in ('guest', 'agent', 'driver', 'probe', 'emulator'):
+        for module in ('guest', 'agent', 'driver', 'events', 'probe',
+                       'emulator'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova_memhotplug.virt.%s.libvirt' % module, fakelibvirt))
         self.useFixture(fixtures.MonkeyPatch(

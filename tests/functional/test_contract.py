@@ -131,6 +131,8 @@ CALLABLES = (
     ('nova.virt.libvirt.host.Host._wrap_libvirt_proxy', 'self obj'),
     ('nova.virt.libvirt.guest.Guest.get_power_state', 'self host'),
     ('nova.virt.libvirt.host.Host.get_connection', 'self'),
+    ('nova.virt.libvirt.host.LibvirtEventHandler._queue_event',
+     'self event'),
     ('nova.virt.libvirt.host.Host.get_capabilities', 'self'),
     ('nova.virt.libvirt.guest.Guest.attach_device',
      'self conf persistent live'),

@@ -1,0 +1,141 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Keep memory in use that guests were given.
+
+Some kernels leave hot-plugged memory offline, and do so again after each
+start, whatever the agent has done before (facts-guests.md, 0.7). So whenever
+an agent begins to listen, and when somebody asks once more for what a server
+has, the guest's memory blocks are looked at and brought online.
+"""
+
+from collections.abc import Sequence
+import threading
+import typing as ty
+
+from nova import context as nova_context
+from oslo_concurrency import lockutils
+from oslo_log import log as logging
+
+from nova_memhotplug.common import ahead
+from nova_memhotplug.common import options
+from nova_memhotplug.compute import look
+from nova_memhotplug.core import device
+
+CONF = options.CONF
+LOG = logging.getLogger(__name__)
+
+
+class Onliner:
+    """Brings memory online in the guests of a host, one after the other.
+
+    An agent may take its time, so this is done in a thread of its own, which
+    ends when there is nothing more to do.
+
+    :param guests: the ``virt.guest.Guests`` of the host
+    :param agent_events: the ``virt.events.AgentEvents`` of the host
+    """
+
+    def __init__(self, guests: ty.Any, agent_events: ty.Any):
+        self._guests = guests
+        self._events = agent_events
+        self._lock = threading.Lock()
+        # Servers to look at, in order, by UUID; each is there once.
+        self._waiting: dict[str, None] = {}
+        self._is_working = False
+
+    def watch(self) -> None:
+        """Learn of agents that begin to listen, from now on.
+
+        It is to be called again and again, for libvirt forgets it with the
+        connection. Each guest that runs is looked at when it is new.
+        """
+        try:
+            if self._events.listen():
+                for uuid in self._guests.running():
+                    self.remember(uuid)
+        except Exception:
+            LOG.warning('Memory that guests leave offline after they were '
+                        'started is not brought online; a later periodic '
+                        'task tries again.', exc_info=True)
+
+    def remember(self, uuid: str) -> None:
+        """Look at a guest soon.
+
+        :param uuid: of its server; one that is not on this host is ignored
+        """
+        if not CONF.memhotplug.online_guest_memory:
+            return
+        with self._lock:
+            self._waiting[uuid] = None
+            if self._is_working:
+                return
+            self._is_working = True
+        ahead.start(nova_context.get_admin_context(), self._work)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._is_working = False
+                    return
+                uuid = next(iter(self._waiting))
+                del self._waiting[uuid]
+            try:
+                self._look_at(uuid)
+            except Exception as exc:
+                LOG.warning('Server %(uuid)s: it cannot be seen whether its '
+                            'guest uses all of its memory: %(exc)s',
+                            {'uuid': uuid, 'exc': exc})
+
+    def _look_at(self, uuid: str) -> None:
+        live = self._guests.find(uuid)
+        if live is None or not live.is_running() or live.is_paused():
+            return
+        guest = live.read()
+        added = [dev for dev in guest.devices if dev.is_ram and dev.is_ours]
+        if not added or not guest.is_agent_there:
+            return
+        # Whoever asks for a reader meanwhile does without an answer.
+        with lockutils.lock(look.AGENT_LOCK % uuid):
+            _bring_online(uuid, live.agent(is_patient=True), added)
+
+
+def _bring_online(
+    uuid: str, asked: ty.Any, added: Sequence[device.MemoryDevice],
+) -> None:
+    """Bring the memory of devices online, and say what came of it."""
+    block_mb = asked.block_mb()
+    before = _offline(asked, block_mb, added)
+    if not before:
+        return
+    asked.bring_online(before)
+    left = _offline(asked, block_mb, added)
+    if left == []:
+        LOG.info('Server %(uuid)s: its guest uses %(mb)d MiB again that it '
+                 'had left offline.',
+                 {'uuid': uuid, 'mb': len(before) * (block_mb or 0)})
+    else:
+        LOG.warning('Server %(uuid)s: its guest leaves %(left)s of %(mb)d MiB '
+                    'offline.', {
+                        'uuid': uuid, 'mb': len(before) * (block_mb or 0),
+                        'left': 'an unknown part' if left is None
+                        else len(left) * (block_mb or 0)})
+
+
+def _offline(
+    asked: ty.Any, block_mb: int | None,
+    added: Sequence[device.MemoryDevice],
+) -> list[int] | None:
+    """List the blocks that a guest leaves offline; None without answer."""
+    blocks = asked.blocks(block_mb) if block_mb else None
+    return None if blocks is None else blocks.offline(added)

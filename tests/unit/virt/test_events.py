@@ -1,0 +1,66 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import types
+from unittest import mock
+
+import testtools
+
+from nova_memhotplug.virt import events
+
+UUID = '1f5a5d4e-52b4-4d8c-b2a4-6a3f0e5b7c11'
+#: libvirt's numbers (include/libvirt/libvirt-domain.h).
+LIBVIRT = types.SimpleNamespace(
+    VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE=18,
+    VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED=1)
+
+
+class TestAgentEvents(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        patch = mock.patch.object(events, 'libvirt', LIBVIRT)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.host = mock.Mock()
+        self.events = events.AgentEvents(self.host)
+
+    def test_once_for_each_connection(self):
+        self.assertTrue(self.events.listen())
+        self.assertFalse(self.events.listen())
+        first = self.host.get_connection()
+        first.domainEventRegisterAny.assert_called_once_with(
+            None, 18, mock.ANY, self.host)
+        self.host.get_connection.return_value = mock.Mock()
+        self.assertTrue(self.events.listen())
+        self.assertFalse(self.events.listen())
+
+    def test_failure_is_no_registration(self):
+        connection = self.host.get_connection()
+        connection.domainEventRegisterAny.side_effect = RuntimeError
+        self.assertRaises(RuntimeError, self.events.listen)
+        connection.domainEventRegisterAny.side_effect = None
+        self.assertTrue(self.events.listen())
+
+    def test_only_connected_agents_are_told_of(self):
+        self.events.listen()
+        (_none, _number, callback, host), _more = (
+            self.host.get_connection().domainEventRegisterAny.call_args)
+        domain = mock.Mock()
+        domain.UUIDString.return_value = UUID
+        queue = self.host._event_handler._queue_event
+        callback(mock.sentinel.connection, domain, 2, 1, host)
+        queue.assert_not_called()
+        callback(mock.sentinel.connection, domain, 1, 2, host)
+        (event,), _more = queue.call_args
+        self.assertIsInstance(event, events.AgentConnected)
+        self.assertEqual(UUID, event.get_instance_uuid())
