@@ -18,7 +18,8 @@
 #   tools/test.sh faults [--rounds N] [--seed S]
 #
 # FILTER is a regular expression of test names, handed to stestr. The tier
-# faults breaks the services of the sandbox; all runs a dozen rounds of it.
+# faults breaks the services of the sandbox; all runs a dozen rounds of it, and
+# each operation of the life cycle on one architecture (live runs it on both).
 # Every tier ends with a line "N passed, N failed". Everything is kept below
 # SANDBOX_STATE (by default .sandbox in the checkout). Root is needed only to
 # install packages of Debian that are missing, and by live and faults.
@@ -172,8 +173,9 @@ tier_unit() {
     run_stestr unit '' "$@"
 }
 
+# Tests wait for services now and then: one more than there are processors.
 tier_functional() {
-    run_stestr functional '' "$@"
+    run_stestr functional "--concurrency=$(($(nproc) + 1))" "$@"
 }
 
 # The sandbox does not come up.
@@ -281,7 +283,10 @@ run_tier() {
 main() {
     local tiers=("${1:-all}") tier rounds= rc=0
     case ${tiers[0]} in
-        all) tiers=(style unit functional live) rounds=$FAULTS_OF_ALL ;;
+        all)
+            tiers=(style unit functional live) rounds=$FAULTS_OF_ALL
+            export MEMHOTPLUG_LIFECYCLE=${MEMHOTPLUG_LIFECYCLE:-sample}
+            ;;
         unit|functional|live|style|faults) ;;
         *) usage ;;
     esac

@@ -26,12 +26,13 @@ FILE_MIB = 450
 FILL = """
 mkdir /mnt
 mount -t ramfs ramfs /mnt
-dd if=/dev/urandom of=/mnt/file bs=1M count=%d
+dd if=/dev/urandom of=/mnt/part bs=1M count=1
+for part in $(seq %d); do cat /mnt/part; done > /mnt/file
 """ % FILE_MIB
 LOOK = """
 read -r uptime _ < /proc/uptime
 read -r boot < /proc/sys/kernel/random/boot_id
-echo $uptime $boot $(wc -c < /mnt/file) $(md5sum < /mnt/file)
+echo $uptime $boot $(stat -c %s /mnt/file) $(md5sum < /mnt/file)
 """
 
 
