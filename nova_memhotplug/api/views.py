@@ -89,6 +89,7 @@ def _running(report: planning.Report) -> Document:
         'devices': [_plugged(dev) for dev in guest.devices],
         'zero_node': guest.reserved_cell and guest.reserved_cell.id,
         'strategy': seen.strategy,
+        'bounce_buffer_mb': guest.bounce_buffer_mb,
         'guest': (_guest(seen) if report.known.source == planning.HOST
                   else None),
     }
@@ -108,6 +109,7 @@ def _stopped(report: planning.Report) -> Document:
         'devices': [],
         'zero_node': None,
         'strategy': None,
+        'bounce_buffer_mb': None,
         'guest': None,
     }
 

@@ -40,6 +40,8 @@ SMALLEST_BLOCK_MB = 128
 #: MEM_SIZE_FOR_LARGE_BLOCK, the end of RAM from which on it is looked at.
 LARGEST_BLOCK_MB = 2 * _GIB
 _LARGE_MEMORY_MB = 64 * _GIB
+#: Linux, include/linux/swiotlb.h: IO_TLB_DEFAULT_SIZE.
+BOUNCE_BUFFER_MB = 64
 #: What flavors and images may name. Kernels of aarch64 before 5.12 have
 #: blocks of 1 GiB, later ones with pages of 64 KiB 512 MiB (arch/arm64/
 #: include/asm/sparsemem.h).
@@ -72,6 +74,11 @@ class Board:
     base_mb: int = 0
     pci_mb: int = 0
 
+    def bounce_buffer_mb(self, boot_mb: int) -> int:
+        """See ``bounce_buffer_mb``."""
+        is_below = boot_mb < (self.whole_below_mb or 0)
+        return BOUNCE_BUFFER_MB if is_below else 0
+
 
 #: QEMU, hw/i386/pc_q35.c, pc_q35_init(): 2 GiB below 4 GiB from 2.75 GiB on;
 #: hw/pci-host/q35.c, Q35_PCI_HOST_HOLE64_SIZE_DEFAULT.
@@ -99,6 +106,26 @@ def board_of(arch: str, machine: str | None) -> Board | None:
     if 'q35' in machine.split('-'):
         return Q35
     return PC if machine == 'pc' or machine.startswith('pc-') else None
+
+
+def bounce_buffer_mb(machine: str, boot_mb: int) -> int | None:
+    """Say what Linux sets aside because memory may be added above 4 GiB.
+
+    A kernel of x86_64 makes a bounce buffer as soon as there may be memory
+    above 4 GiB (arch/x86/kernel/pci-dma.c, pci_swiotlb_detect()). The range
+    for what is plugged is there, and counts (arch/x86/mm/srat.c,
+    acpi_numa_memory_affinity_init()); so does RAM.
+
+    :param machine: machine type of a guest of x86_64 with room for growth;
+        empty if not known
+    :param boot_mb: RAM that it boots with, in MiB
+    :returns: the buffer, in MiB; 0 where the guest would have it without
+        that room, too; None if that is not known
+    """
+    boards = [board_of(X86_64, machine)] if machine else [PC, Q35]
+    found = {None if board is None else board.bounce_buffer_mb(boot_mb)
+             for board in boards}
+    return found.pop() if len(found) == 1 else None
 
 
 def avoids_hole(machine: str | None, is_amd: bool | None) -> bool | None:

@@ -142,6 +142,17 @@ class GuestMemory:
         return known.block_mb if known else addresses.SMALLEST_BLOCK_MB
 
     @property
+    def bounce_buffer_mb(self) -> int | None:
+        """What Linux sets aside because memory may be added, in MiB.
+
+        Of a guest without room for growth, or of another architecture, it is
+        0; None if it is not known.
+        """
+        if self.arch != addresses.X86_64 or self.max_kib is None:
+            return 0
+        return addresses.bounce_buffer_mb(self.machine, self.boot_mb)
+
+    @property
     def foreign_mb(self) -> int:
         """RAM that somebody plugged by other means, in MiB."""
         return sum(dev.size_mb for dev in self.devices

@@ -143,7 +143,7 @@ class TestServersFromBefore(OptingInTestBase):
             'max_mb': 512, 'step_mb': None,
             'slots': {'total': 0, 'used': 0, 'free': 0},
             'devices': [], 'zero_node': None, 'strategy': None,
-            'guest': None, 'last_resize': None,
+            'bounce_buffer_mb': None, 'guest': None, 'last_resize': None,
         }, {key: memory[key] for key in memory if key not in (
             'reasons', 'can_grow', 'source')})
         self.assert_plan(server, 'flavor', 'host_unaware', 'not_elastic')

@@ -114,6 +114,7 @@ class TestSource(PlanTestBase):
             'max_mb': 4096, 'step_mb': 128,
             'slots': {'total': 8, 'used': 0, 'free': 8},
             'devices': [], 'zero_node': 1, 'strategy': 'shim',
+            'bounce_buffer_mb': 64,
             'guest': None, 'can_grow': True, 'reasons': [],
             'last_resize': None, 'source': 'note',
             'plan': {

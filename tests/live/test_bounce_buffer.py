@@ -39,6 +39,7 @@ class BounceBufferTest(base.LiveTest):
         self.assertAlmostEqual(
             BUFFER_MB, plain_mb - elastic_mb, delta=NOISE_MB)
         self.assertAlmostEqual(plain_mb, without_mb, delta=NOISE_MB)
+        self.assertEqual(BUFFER_MB, server.memory()['bounce_buffer_mb'])
         before = server.guest()
         self.grow(server, 640)
         after = server.wait_guest(

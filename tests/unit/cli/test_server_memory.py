@@ -39,6 +39,7 @@ MEMORY = {
     'max_mb': 4096, 'step_mb': 128,
     'slots': {'total': 8, 'used': 1, 'free': 7},
     'devices': [DEVICE], 'zero_node': 1, 'strategy': 'shim',
+    'bounce_buffer_mb': 64,
     'guest': {'agent': True, 'online_mb': 1024, 'confirmed': True},
     'can_grow': True, 'reasons': [],
     'last_resize': {'request_id': REQUEST_ID, 'status': 'done',

@@ -69,6 +69,20 @@ class BoardTest(testtools.TestCase):
     def test_avoids_hole(self, machine, is_amd, expected):
         self.assertIs(expected, addresses.avoids_hole(machine, is_amd))
 
+    @ddt.data(
+        # Measured with 512 MiB on q35 (live test_bounce_buffer).
+        ('pc-q35-10.0', 512, 64), ('q35', 2815, 64), ('q35', 2816, 0),
+        ('pc', 2816, 64), ('pc-i440fx-10.0', 3583, 64),
+        ('pc-i440fx-10.0', 3584, 0), ('q35', 64 * GIB, 0),
+        # A note does not name the machine type.
+        ('', 2815, 64), ('', 2816, None), ('', 3583, None), ('', 3584, 0),
+        # What it does with addresses is not known.
+        ('microvm', 512, None))
+    @ddt.unpack
+    def test_bounce_buffer(self, machine, boot_mb, expected):
+        self.assertEqual(
+            expected, addresses.bounce_buffer_mb(machine, boot_mb))
+
 
 @ddt.ddt
 class MapTest(testtools.TestCase):

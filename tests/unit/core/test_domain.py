@@ -99,6 +99,16 @@ class DomainTest(testtools.TestCase):
         self.assertEqual(0, guest.page_kib)
 
     @ddt.data(
+        (64, {}), (0, {'arch': 'aarch64', 'machine': 'virt'}),
+        # Without room nothing may be added.
+        (0, {'max_kib': None}), (0, {'boot_kib': 4 << 20}),
+        (None, {'boot_kib': 3 << 20, 'machine': ''}))
+    @ddt.unpack
+    def test_bounce_buffer(self, expected, changes):
+        guest = dataclasses.replace(domain.read(ELASTIC), **changes)
+        self.assertEqual(expected, guest.bounce_buffer_mb)
+
+    @ddt.data(
         ((), [0, 1, 2, 3, 4, 5, 6, 7]), ((0,), [1, 2, 3, 4, 5, 6, 7]),
         # The persistent domain may have numbered it 0.
         ((2,), [3, 4, 5, 6, 7, 0, 1]), ((1, 7), [0, 2, 3, 4, 5, 6]),
