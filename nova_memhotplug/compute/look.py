@@ -135,12 +135,23 @@ class Look:
         self.before = seen(guest, instance, self._ask_block(guest))
         self._after: observations.Observation | None = None
 
-    def confirm(self) -> None:
+    def ask_what_is_used(self) -> None:
+        """Ask the agent what of its memory the guest uses."""
+        block_mb, blocks = self.before.heard_mb, None
+        if (block_mb and self.before.guest.is_agent_there and
+                not self.live.is_paused()):
+            blocks = self._agent.blocks(block_mb)
+        self.before = dataclasses.replace(
+            self.before, is_silent=blocks is None,
+            answer=blocks and _answer(self.before.guest, blocks))
+
+    def confirm(self) -> bool:
         """Look inside the guest for memory that was just attached.
 
         A guest without an agent, or one whose agent does not answer, has it
         for all that is known.
 
+        :returns: whether the guest is seen to use it
         :raises GuestRefused: if the agent answers, but the memory is not
             there
         """
@@ -153,9 +164,9 @@ class Look:
         if not added or not block_mb or not guest.is_agent_there:
             LOG.info('Memory is attached, not confirmed: no guest agent.',
                      instance=self._instance)
-            return
+            return False
         self._check_whole_blocks(added, block_mb)
-        self._judge(self._wait(added, block_mb), added)
+        return self._judge(self._wait(added, block_mb), added)
 
     def note(self) -> str | None:
         """Make a note of what the guest has.
@@ -212,11 +223,11 @@ class Look:
     def _judge(
         self, blocks: blocklist.BlockList | None,
         added: Sequence[device.MemoryDevice],
-    ) -> None:
+    ) -> bool:
         if blocks is None:
             LOG.warning('Memory is attached, not confirmed: the guest agent '
                         'does not answer.', instance=self._instance)
-            return
+            return False
         missing, offline = blocks.missing(added), blocks.offline(added)
         if missing:
             raise errors.GuestRefused(
@@ -226,6 +237,7 @@ class Look:
             LOG.warning('Memory is attached, but the guest leaves %d MiB of '
                         'it offline.', len(offline) * blocks.block_mb,
                         instance=self._instance)
+        return blocks.has_online(added)
 
 
 def _heard_mb(instance: ty.Any, now_mb: int) -> int:

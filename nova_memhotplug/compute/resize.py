@@ -34,6 +34,7 @@ from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import page_map
 from nova_memhotplug.core import planner
 
 LOG = logging.getLogger(__name__)
@@ -142,8 +143,7 @@ class MemoryResize:
             self._books.claim(
                 self._context, self._instance, found, wanted_mb,
                 plan.own_cells_mb, flavor)
-            for change in plan.changes:
-                live.apply(change)
+            self._add(seen, plan)
             metadata = _Metadata(self._context, self._instance)
             if plan.changes:
                 seen.confirm()
@@ -246,12 +246,23 @@ class MemoryResize:
         self, seen: look.Look, wanted_mb: int, flavor: ty.Any,
     ) -> planner.Plan:
         spec = specs.changed(specs.spec_of(self._instance.flavor), flavor)
+        if page_map.depends_on_use(seen.before.guest.boot_mb, wanted_mb):
+            seen.ask_what_is_used()
         plan = planner.plan(
             seen.before.guest, spec, wanted_mb, seen.before.step_mb,
-            specs.grow_of(spec))
+            specs.grow_of(spec), seen.before.used_mb)
         if plan.changes and seen.before.excluded:
             raise seen.before.excluded
         return plan
+
+    @staticmethod
+    def _add(seen: look.Look, plan: planner.Plan) -> None:
+        """Attach the devices, each round when the one before is in use."""
+        for number, changes in enumerate(plan.rounds):
+            if number and not seen.confirm():
+                raise errors.FirstPartNotUsed()
+            for change in changes:
+                seen.live.apply(change)
 
     @staticmethod
     def _check_alive(live: ty.Any) -> None:

@@ -231,6 +231,16 @@ class NoFreeSlot(Refused):
                'memory into boot memory and frees the slots.')
 
 
+class PageMapTooLarge(Refused):
+    """The guest has not the memory for the page map of what is added."""
+
+    code = 'page_map_too_large'
+    msg_fmt = ('The guest keeps a map of the pages of new memory, 1/64 of its '
+               'size, in memory that it has already. It booted with '
+               '%(boot_mb)d MiB and is known to use %(used_mb)d MiB, so it '
+               'can be brought to %(max_mb)d MiB now.')
+
+
 class NoTargetCell(Refused):
     """The guest has no NUMA cell to plug memory into."""
 
@@ -367,6 +377,14 @@ class GuestRefused(MemoryHotplugError):
     msg_fmt = ('The guest did not take the memory: after %(seconds)d seconds '
                'its agent still misses %(missing)d of %(total)d new memory '
                'blocks.')
+
+
+class FirstPartNotUsed(GuestRefused):
+    """The guest has a first part of the memory, and leaves it offline."""
+
+    code = 'first_part_not_used'
+    msg_fmt = ('The guest was not seen to use the first part of the memory, '
+               'which it needs for the page map of the rest.')
 
 
 class BlockTooLarge(GuestRefused):

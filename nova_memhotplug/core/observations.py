@@ -79,6 +79,20 @@ class Observation:
         """
         return self.guest.has_agent and not self.heard_mb
 
+    @property
+    def used_mb(self) -> int | None:
+        """RAM that the guest uses, in MiB; None if nobody can tell.
+
+        A guest whose agent was not asked now, but has once spoken, counts as
+        using all that it has: whoever adds memory asks again.
+        """
+        answer, present_mb = self.answer, self.guest.present_mb
+        if answer is not None and not answer.has_all:
+            return max(self.guest.boot_mb, min(present_mb, answer.online_mb))
+        if answer is not None or self.heard_mb and not self.is_silent:
+            return present_mb
+        return None
+
 
 def to_document(seen: Observation) -> dict[str, ty.Any]:
     """Write an observation for an RPC message.

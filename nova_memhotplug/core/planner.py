@@ -17,12 +17,14 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
+import itertools
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import observations
+from nova_memhotplug.core import page_map
 from nova_memhotplug.core import units
 
 
@@ -70,15 +72,21 @@ class Plan:
 
     :param present_mb: RAM the guest has, in MiB
     :param wanted_mb: RAM it is to have, in MiB
-    :param changes: what to do, in order; empty where it has that much
+    :param rounds: what to do, in order: each round when the guest uses what
+        the one before has added; empty where it has that much
     :param own_cells_mb: RAM that each own cell of the guest is to have, in
         MiB
     """
 
     present_mb: int
     wanted_mb: int
-    changes: tuple[Change, ...]
+    rounds: tuple[tuple[Change, ...], ...]
     own_cells_mb: tuple[int, ...]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """All that there is to do."""
+        return tuple(itertools.chain.from_iterable(self.rounds))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +125,8 @@ def outlook(
         return Outlook(wanted_mb, against=tuple(against))
     try:
         return Outlook(wanted_mb, changes=plan(
-            seen.guest, spec, wanted_mb, seen.step_mb, grow).changes)
+            seen.guest, spec, wanted_mb, seen.step_mb, grow,
+            seen.used_mb).changes)
     except errors.Refused as refusal:
         return Outlook(wanted_mb, against=(refusal,))
 
@@ -151,6 +160,7 @@ def plan(
     wanted_mb: int,
     step_mb: int,
     grow: Grow,
+    used_mb: int | None = None,
 ) -> Plan:
     """Plan the way to a wanted total.
 
@@ -159,20 +169,59 @@ def plan(
     :param wanted_mb: RAM it is to have, in MiB; a total, not an increment
     :param step_mb: in what steps a node can take memory, in MiB
     :param grow: the memory model's way of adding memory
+    :param used_mb: RAM that the guest uses, in MiB; None if nobody can tell
     :returns: the plan; without changes if the guest has what is wanted
     :raises Refused: the first reason why it cannot be
     """
     for refusal in refusals(guest, spec, wanted_mb, step_mb):
         raise refusal
     delta_mb = wanted_mb - guest.present_mb
-    parts = shares(guest, delta_mb)
+    pieces_mb = _pieces_mb(guest, delta_mb, step_mb, used_mb)
     return Plan(
         present_mb=guest.present_mb, wanted_mb=wanted_mb,
-        changes=(grow(guest, tuple(_placed(guest, parts, step_mb)))
-                 if delta_mb else ()),
+        rounds=tuple(_rounds(guest, pieces_mb, step_mb, grow)),
         own_cells_mb=tuple(
             cell_mb + part.size_mb for cell_mb, part in zip(
-                guest.own_cells_mb, parts, strict=True)))
+                guest.own_cells_mb, shares(guest, delta_mb), strict=True)))
+
+
+def _pieces_mb(
+    guest: domain.GuestMemory, delta_mb: int, step_mb: int,
+    used_mb: int | None,
+) -> list[int]:
+    """Divide an amount into what the guest can take at once.
+
+    Whether it uses a piece has to be seen before the next one is added, and
+    each takes a slot for each NUMA node of the flavor.
+
+    :raises PageMapTooLarge: if it cannot take all of it
+    """
+    most = guest.free_slots // max(1, len(guest.own_cells))
+    if not (delta_mb and most):
+        # Without a slot the memory model decides.
+        return [delta_mb] if delta_mb else []
+    known_mb = guest.boot_mb if used_mb is None else used_mb
+    pieces_mb = page_map.pieces_mb(
+        guest.boot_mb, known_mb, guest.plugged_mb, delta_mb,
+        total_step_mb(guest, step_mb), 1 if used_mb is None else most)
+    if sum(pieces_mb) < delta_mb:
+        raise errors.PageMapTooLarge(
+            boot_mb=guest.boot_mb, used_mb=known_mb,
+            max_mb=guest.present_mb + sum(pieces_mb))
+    return pieces_mb
+
+
+def _rounds(
+    guest: domain.GuestMemory, pieces_mb: Iterable[int], step_mb: int,
+    grow: Grow,
+) -> Iterator[tuple[Change, ...]]:
+    changes: tuple[Change, ...] = ()
+    for piece_mb in pieces_mb:
+        guest = dataclasses.replace(guest, devices=(
+            *guest.devices, *(change.device for change in changes)))
+        changes = grow(guest, tuple(
+            _placed(guest, shares(guest, piece_mb), step_mb)))
+        yield changes
 
 
 def shares(guest: domain.GuestMemory, delta_mb: int) -> tuple[Share, ...]:

@@ -223,6 +223,146 @@ class TestBlocks(base.MemoryTestBase):
         self.assertEqual(400, status, body)
 
 
+class TestPageMap(base.MemoryTestBase):
+    """A guest needs memory that it uses for the page map of more."""
+
+    #: 512 MiB take 8192 MiB at once, and with those in use the rest.
+    TOTAL_MB, PIECES_MB = 12288, [8192, 3584]
+    SPECS = dict(base.ELASTIC, **{'memhotplug:max_memory_mb': '14336'})
+
+    def setUp(self):
+        super().setUp()
+        self.flags(confirm_timeout=1, group='memhotplug')
+        self.what = []
+        self.before_attach(
+            lambda domain, xml: self.what.append('attach'))
+        self.let_use(lambda number: True)
+
+    def let_use(self, is_used):
+        """Have an agent that says which of the guest's blocks are used."""
+        def answer(domain, question):
+            self.what.append(question['execute'])
+            blocks = fixtures.all_blocks_online(domain, question)
+            if isinstance(blocks, list):
+                for number, block in enumerate(blocks):
+                    block['online'] = is_used(number)
+            return blocks
+
+        self.memory_libvirt.domain.agent = staticmethod(answer)
+
+    def boot_heard(self):
+        """Boot a server whose agent has spoken."""
+        server = self.boot(self.SPECS, properties=AGENT)
+        self.assertEqual([], self.plan(server, 640)[2])
+        self.what.clear()
+        return server
+
+    def assert_devices(self, server, sizes_mb):
+        self.assertEqual(sizes_mb, [
+            dev.size_mb for dev in self.guest(server).devices])
+        self.assert_books(server, 512 + sum(sizes_mb))
+
+    def test_piece_after_piece(self):
+        server = self.boot_heard()
+        plan = self.plan(server, self.TOTAL_MB)[1]
+        self.assertEqual(
+            self.PIECES_MB, [dev['size_mb'] for dev in plan['devices']])
+        self.what.clear()
+        answer = self.grow(server, self.TOTAL_MB)
+        self.assertEqual(plan['devices'], answer['memory']['devices'])
+        self.assert_devices(server, self.PIECES_MB)
+        first = self.what.index('attach')
+        # The second one when the agent has shown the first.
+        self.assertEqual(
+            ['attach', 'guest-get-memory-blocks', 'attach',
+             'guest-get-memory-blocks'], self.what[first:])
+
+    def test_one_piece(self):
+        """What fits is one DIMM, and nobody is asked more."""
+        server = self.boot_heard()
+        self.grow(server, 512 + 8192)
+        self.assert_devices(server, [8192])
+        self.assertEqual(
+            ['guest-get-memory-block-info', 'attach',
+             'guest-get-memory-blocks'], self.what[-3:])
+
+    def test_first_piece_stays_offline(self):
+        server = self.boot_heard()
+        self.let_use(lambda number: False)
+        self.grow(server, self.TOTAL_MB)
+        self.assert_details(server, 'not seen to use the first part')
+        self.assertEqual(1, self.what.count('attach'))
+        self.assert_devices(server, [])
+
+    def test_second_piece_is_refused(self):
+        server = self.boot_heard()
+        self.refuse_second_attach()
+        self.grow(server, self.TOTAL_MB)
+        self.assert_details(server, 'only one a day')
+        self.assert_devices(server, [])
+
+    def test_second_piece_is_refused_and_the_first_kept(self):
+        """The books follow the guest (T2)."""
+        server = self.boot_heard()
+        self.refuse_second_attach()
+        self.keep_devices()
+        self.grow(server, self.TOTAL_MB)
+        self.assert_details(server, 'only one a day')
+        self.assert_devices(server, [8192])
+
+    def test_agent_falls_silent(self):
+        """Nothing is attached for what cannot be seen."""
+        server = self.boot_heard()
+        self.grow(server, 640)
+        self.memory_libvirt.domain.agent = None
+        self.what.clear()
+        self.grow(server, self.TOTAL_MB)
+        self.assert_details(server, 'can be brought to 8704 MiB')
+        self.assertEqual([], self.what)
+        self.assert_devices(server, [128])
+
+    def test_what_was_added_is_offline_by_now(self):
+        """The note does not know; the host asks before it touches it."""
+        server = self.boot_heard()
+        self.grow(server, 8704)
+        self.let_use(lambda number: False)
+        self.what.clear()
+        self.grow(server, 8832)
+        self.assert_details(server, 'can be brought to 8704 MiB')
+        self.assertNotIn('attach', self.what)
+        self.assert_devices(server, [8192])
+        # Whoever asks the guest now is told so.
+        self.assertEqual(False, self.show_guest(server)['confirmed'])
+        status, body = self.call(
+            self.api, 'GET', server['id'], 'os-memory?guest=true')
+        self.assertEqual(['page_map_too_large'], [
+            reason['code'] for reason in body['memory']['reasons']])
+
+    def test_nobody_can_tell(self):
+        """Without an agent, only boot memory is known to be in use."""
+        server = self.boot(self.SPECS)
+        before = self.state(server)
+        for total_mb, codes in ((8704, []), (8832, ['page_map_too_large'])):
+            memory, plan, found = self.plan(server, total_mb)
+            self.assertEqual(codes, found)
+            self.assertTrue(memory['can_grow'])
+        status, body = self.resize(server, 8832)
+        self.assertEqual(409, status, body)
+        self.assertEqual(plan['reasons'][0]['message'],
+                         body['conflictingRequest']['message'])
+        self.assertIn(
+            'booted with 512 MiB and is known to use 512 MiB, so it can be '
+            'brought to 8704 MiB', plan['reasons'][0]['message'])
+        self.assertEqual(before, self.state(server))
+        self.grow(server, 8704)
+        self.assert_devices(server, [8192])
+        self.assertFalse(self.show(server)[1]['memory']['can_grow'])
+        self._reboot_server(server, hard=True)
+        # All of it is boot memory now.
+        self.grow(server, 8832)
+        self.assert_books(server, 8832)
+
+
 class TestCommitStays(base.MemoryTestBase):
     """Another record of the instance may bring an older flavor back (T11)."""
 

@@ -43,6 +43,20 @@ class DocumentTest(testtools.TestCase):
         self.assertEqual(
             repr(seen), repr(observations.from_document(sent(seen))))
 
+    @ddt.data(
+        # The guest has 512 MiB to boot with, and as much plugged.
+        (None, {}), (1024, {'heard_mb': 128}),
+        (None, {'heard_mb': 128, 'is_silent': True}),
+        (1024, {'answer': observations.Answer(128, 512, True)}),
+        (640, {'answer': observations.Answer(128, 640, False)}),
+        # What it says makes no sense.
+        (512, {'answer': observations.Answer(128, 0, False)}),
+        (1024, {'answer': observations.Answer(128, 1 << 30, False)}))
+    @ddt.unpack
+    def test_used(self, expected, more):
+        self.assertEqual(expected, observations.Observation(
+            GUEST, 128, 'shim', **more).used_mb)
+
     def test_host_without_a_field(self):
         """It is of an earlier version: who reads it does without."""
         document = sent(observations.Observation(GUEST, 128, 'shim'))

@@ -21,6 +21,7 @@ from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
+from nova_memhotplug.models import dimm
 
 MIB = 1024
 GIB = 1024
@@ -48,6 +49,14 @@ NODES = tuple(
 #: With and without a reserved cell.
 NUMA = dataclasses.replace(GUEST, cells=(*NODES, domain.Cell(2, 0, False)))
 NUMA_EXISTING = dataclasses.replace(GUEST, cells=NODES)
+
+
+#: A ceiling of 256 GiB, on two machine types.
+HUGE_SPEC = dataclasses.replace(SPEC, max_memory_mb=256 * GIB)
+HUGE = dataclasses.replace(
+    GUEST, max_kib=256 * GIB * MIB, machine='pc-q35-10.0')
+HUGE_NUMA = dataclasses.replace(
+    NUMA, max_kib=256 * GIB * MIB, machine='pc-q35-10.0')
 
 
 def with_dimm(size_mb, base):
@@ -133,6 +142,51 @@ class PlannerTest(testtools.TestCase):
         self.assertEqual(['misaligned'], [
             one.code for one in planner.misaligned_devices(
                 dataclasses.replace(guest, machine='pc-q35-10.0'))])
+
+    @ddt.data(
+        # guest, total GiB; of each round: size and base of each DIMM in GiB
+        (HUGE, 8.5, [[(8, 4)]]),
+        (HUGE, 12, [[(8, 4)], [(3.5, 12)]]),
+        (HUGE, 16.5, [[(8, 4)], [(8, 12)]]),
+        (HUGE_NUMA, 12, [[(4, 4), (4, 8)], [(1.75, 12), (1.75, 13.75)]]))
+    @ddt.unpack
+    def test_rounds(self, guest, total_gib, expected):
+        """Each has its page map in what the guest uses by then."""
+        plan = planner.plan(
+            guest, HUGE_SPEC, int(total_gib * GIB), 128,
+            dimm.DimmModel().grow, 512)
+        self.assertEqual(expected, [
+            [(change.device.size_mb / GIB, change.device.base / GIB ** 3)
+             for change in changes] for changes in plan.rounds])
+        slots = [change.device.slot for change in plan.changes]
+        self.assertEqual(list(range(len(slots))), slots)
+        self.assertEqual(total_gib * GIB, sum(plan.own_cells_mb))
+
+    @ddt.data(
+        # guest, what it is known to use, total GiB, largest total GiB
+        (HUGE, None, 8.625, 8.5), (HUGE, 512, 16.625, 16.5),
+        (dataclasses.replace(HUGE, slots=1), 512, 16, 8.5),
+        (dataclasses.replace(HUGE_NUMA, slots=3), 512, 16, 8.5),
+        (dataclasses.replace(HUGE, devices=(
+            device.MemoryDevice('dimm', 8 * GIB, 1, 0, 'a', 4 << 30),)),
+         512, 16, 8.5))
+    @ddt.unpack
+    def test_page_map_too_large(self, guest, used_mb, total_gib, max_gib):
+        refusal = self.assertRaises(
+            errors.PageMapTooLarge, planner.plan, guest, HUGE_SPEC,
+            int(total_gib * GIB), 128, dimm.DimmModel().grow, used_mb)
+        self.assertIn(
+            'booted with 512 MiB and is known to use 512 MiB, so it can be '
+            'brought to %d MiB' % (max_gib * GIB), str(refusal))
+        planner.plan(guest, HUGE_SPEC, int(max_gib * GIB), 128,
+                     dimm.DimmModel().grow, used_mb)
+
+    def test_no_slot_is_left(self):
+        """What helps is another thing then."""
+        self.assertRaises(
+            errors.NoFreeSlot, planner.plan,
+            dataclasses.replace(HUGE, slots=0), HUGE_SPEC, 16 * GIB, 128,
+            dimm.DimmModel().grow)
 
     @ddt.data((GUEST, 128), (CELLLESS, 128), (NUMA, 256),
               (NUMA_EXISTING, 256))
