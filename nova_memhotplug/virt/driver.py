@@ -298,8 +298,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         config = super()._get_guest_config(
             instance, network_info, image_meta, *args, **kwargs)
         if is_elastic:
-            self._starts[instance.uuid] = self._give_room(
-                config, instance, image_meta)
+            start = self._give_room(config, instance, image_meta)
+            self._starts[instance.uuid] = start._replace(xml=config.to_xml())
         return config
 
     def _give_room(
@@ -331,8 +331,11 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
 
         What the host could start may have changed since it was tried.
         """
-        start = self._starts.pop(instance.uuid, _Start(no_room=None))
-        callback = _once(post_xml_callback)
+        start = self._starts.pop(instance.uuid, _Start())
+        if start.xml != xml:
+            start = _Start(no_room=None)
+        # What Nova does for a new domain is done once for two of them.
+        callback = post_xml_callback and functools.cache(post_xml_callback)
 
         def create(xml: str) -> ty.Any:
             return super(MemHotplugLibvirtDriver, self)._create_guest(
@@ -464,10 +467,12 @@ class _Start(ty.NamedTuple):
         the domain was made before
     :param plain_xml: its domain without that room, in case that it cannot be
         started with it; None if it is started with what it has, or not at all
+    :param xml: its domain; another one may be started after a failure
     """
 
     no_room: str | None = ''
     plain_xml: str | None = None
+    xml: str = ''
 
 
 def _why(exc: Exception, instance: ty.Any) -> str:
@@ -477,11 +482,6 @@ def _why(exc: Exception, instance: ty.Any) -> str:
         instance=instance,
         exc_info=not isinstance(exc, errors.MemoryHotplugError))
     return str(exc) or type(exc).__name__
-
-
-def _once(callback: ty.Any) -> ty.Any:
-    """Have what Nova does for a new domain done once for two of them."""
-    return callback and functools.cache(callback)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import re
 from unittest import mock
 
 import ddt
+from nova import exception
 
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
@@ -196,6 +197,30 @@ class TestHypervisorRefuses(AlwaysStartedBase):
                       {'reboot': {'type': 'HARD'}})
         self.assertEqual('libvirtError', self.api.get_server(
             self.server['id'])['fault']['message'])
+
+    def test_domain_that_was_made_before(self):
+        """What has not been started is not started in its place."""
+        instance = self.instance(self.server)
+        driver = self.computes[instance.host].driver
+        self.api.post_server_action(self.server['id'], {'suspend': {}})
+        self._wait_for_state_change(self.server, 'SUSPENDED')
+        with mock.patch.object(
+                driver._host, 'get_guest',
+                side_effect=exception.InstanceNotFound(
+                    instance_id=instance.uuid)):
+            driver._get_existing_domain_xml(instance, [], {})
+        tried = []
+
+        def refuse(domain):
+            tried.append(domain._root.find('maxMemory') is not None)
+            raise fixtures.libvirt_error(1, 'no such disk')
+
+        with mock.patch.object(
+                self.memory_libvirt.domain, '_refuse_empty_backend', refuse):
+            self.call(self.api, 'POST', self.server['id'], 'action',
+                      {'resume': None})
+        self._wait_for_state_change(self.server, 'ERROR')
+        self.assertEqual([True], tried)
 
     def test_new_server(self):
         """It is refused, for Nova to try another host."""
