@@ -271,10 +271,11 @@ def read(
 
 
 def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
-    """Bind the devices of a guest to the nodes of another host.
+    """Bind devices and reserved cell of a guest to nodes of another host.
 
-    Nova does that for the cells (nova/virt/libvirt/migration.py,
-    _update_numa_xml), and knows nothing of devices.
+    Nova does that for its own cells (nova/virt/libvirt/migration.py,
+    _update_numa_xml), and knows nothing of others, or of devices. A reserved
+    cell with memory is on the nodes of the first one.
 
     :param xml: a domain's live XML, before Nova has changed its cells
     :param host_nodes: nodes of the other host, as libvirt writes them, by
@@ -290,6 +291,11 @@ def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
         nodes = host_nodes.get(guest.own_cell_of(dev))
         if nodemask is not None and nodes is not None:
             nodemask.text = nodes
+    for memnode in root.iterfind('numatune/memnode'):
+        reserved = guest.reserved_cell
+        if reserved and memnode.get('cellid') == str(reserved.id):
+            memnode.set('nodeset', host_nodes.get(
+                0, memnode.get('nodeset', '')))
     return etree.tostring(root, encoding='unicode')
 
 

@@ -39,7 +39,7 @@ def set_elastic_memory(
         _cells(guest), guest.memory, spec, strategy, _page_kib(guest))
     devices = model.boot_devices(layout)
     _set_cells(guest, layout.cells)
-    _set_pages(guest, layout.cells)
+    _set_backing(guest, layout.cells)
     if layout.max_kib is not None:
         guest.max_memory_size = layout.max_kib
         guest.max_memory_slots = layout.slots
@@ -85,16 +85,25 @@ def _set_cells(
         for cell in cells]
 
 
-def _set_pages(
+def _set_backing(
     guest: vconfig.LibvirtConfigGuest, cells: tuple[domain.Cell, ...],
 ) -> None:
-    """Have a reserved cell with memory in pages like those it is taken of."""
-    reserved = cells[-1]
-    if reserved.has_cpus or not reserved.memory_kib or not guest.membacking:
+    """Have a reserved cell with memory where the one is it is taken of: in
+    such pages, and on such nodes of the host.
+    """
+    first, reserved = cells[0].id, cells[-1]
+    if reserved.has_cpus or not reserved.memory_kib:
         return
-    for page in guest.membacking.hugepages:
-        if cells[0].id in page.nodeset:
+    for page in guest.membacking.hugepages if guest.membacking else []:
+        if first in page.nodeset:
             page.nodeset = [*page.nodeset, reserved.id]
+    tune = guest.numatune
+    for bound in tuple(tune.memnodes) if tune else ():
+        if bound.cellid == first:
+            node = vconfig.LibvirtConfigGuestNUMATuneMemNode()
+            node.cellid, node.mode = reserved.id, bound.mode
+            node.nodeset = bound.nodeset
+            tune.memnodes.append(node)
 
 
 def _set_cell(

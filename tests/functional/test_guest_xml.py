@@ -16,6 +16,7 @@ import json
 import os
 import types
 
+import ddt
 import fixtures
 from lxml import etree
 from nova.tests.fixtures import libvirt as fakelibvirt
@@ -115,6 +116,7 @@ class TestStockXml(GuestXmlTestBase):
                 for name, server in servers.items()}
 
 
+@ddt.ddt
 class TestElasticXml(GuestXmlTestBase):
 
     def test_what_is_added(self):
@@ -192,6 +194,22 @@ class TestElasticXml(GuestXmlTestBase):
              ('1', None, HUGEPAGE_KIB)], self.cells(self.xml(server)))
         (page,) = self.xml(server).findall('memoryBacking/hugepages/page')
         self.assertEqual('0-1', page.get('nodeset'))
+        self.assertEqual(1, len(set(self.bound(server).values())))
+
+    def bound(self, server):
+        """Say to which nodes of the host each cell is bound."""
+        return {node.get('cellid'): node.get('nodeset')
+                for node in self.xml(server).findall('numatune/memnode')}
+
+    @ddt.data(('tiny', ['0', '1', '2']), ('shim', ['0', '1']))
+    @ddt.unpack
+    def test_tiny_cell_of_several(self, strategy, cells):
+        """It is on the node of the host that it is taken of (V17)."""
+        self.flags(zero_cell_strategy=strategy, group='memhotplug')
+        bound = self.bound(self.boot_elastic(**NUMA))
+        self.assertEqual(cells, sorted(bound))
+        self.assertNotEqual(bound['0'], bound['1'])
+        self.assertEqual(bound['0'], bound.get('2', bound['0']))
 
     def test_default_slots(self):
         self.flags(default_slots=3, group='memhotplug')

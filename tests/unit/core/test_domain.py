@@ -193,6 +193,16 @@ class DomainTest(testtools.TestCase):
         self.assertEqual(
             domain.read(NUMA).own_cells, domain.read(xml).own_cells)
 
+    @ddt.data(({0: '5', 1: '6'}, '5'), ({1: '6'}, '3'))
+    @ddt.unpack
+    def test_rebind_reserved_cell(self, host_nodes, expected):
+        """It has memory with the strategy tiny; Nova knows nothing of it."""
+        xml = domain.rebind(NUMA.replace(
+            '</numatune>', "<memnode cellid='2' mode='strict' nodeset='3'/>"
+            '</numatune>'), host_nodes)
+        self.assertEqual(
+            expected, domain.read(xml).reserved_cell.backing.host_nodes)
+
     @ddt.data(ELASTIC, PLAIN, NUMA.replace('<nodemask>1</nodemask>', ''))
     def test_nothing_to_rebind(self, xml):
         self.assertEqual(
