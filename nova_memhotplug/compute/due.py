@@ -32,10 +32,13 @@ class Entry:
     :param looks: how many more
     :param is_remembered: whether something has happened to it, so that not
         only its books are to be looked at
+    :param is_cut_short: whether libvirt's daemon went away while it added
+        memory
     """
 
     looks: int = 1
     is_remembered: bool = False
+    is_cut_short: bool = False
 
 
 class DueList:
@@ -50,13 +53,16 @@ class DueList:
         self._entries: dict[str, Entry] = {}
         self._is_all = True
 
-    def remember(self, uuid: str) -> None:
+    def remember(self, uuid: str, is_cut_short: bool = False) -> None:
         """Have a server looked at some more times.
 
         :param uuid: the server
+        :param is_cut_short: see ``Entry``
         """
         with self._lock:
-            self._entries[uuid] = Entry(LOOKS, is_remembered=True)
+            known = self._entries.get(uuid, Entry())
+            self._entries[uuid] = Entry(
+                LOOKS, True, is_cut_short or known.is_cut_short)
 
     def entries(self) -> dict[str, Entry] | None:
         """Say what needs a look.
@@ -86,7 +92,7 @@ class DueList:
             entry = self._entries.pop(uuid, Entry())
             if entry.looks > 1:
                 self._entries[uuid] = dataclasses.replace(
-                    entry, looks=entry.looks - 1)
+                    entry, looks=entry.looks - 1, is_cut_short=False)
 
     def drop(self, uuid: str) -> None:
         """Look at a server no more.

@@ -78,12 +78,16 @@ class Reconciler:
         self._sweep = sweep.Sweep(
             host, guests, ledger, records, self._due, self)
 
-    def remember(self, instance: ty.Any) -> None:
+    def remember(
+        self, instance: ty.Any, is_cut_short: bool = False,
+    ) -> None:
         """Look at a server again, with the next periodic tasks.
 
         :param instance: a ``nova.objects.Instance``
+        :param is_cut_short: whether libvirt's daemon went away while it added
+            memory
         """
-        self._due.remember(instance.uuid)
+        self._due.remember(instance.uuid, is_cut_short)
 
     def run_due(self) -> None:
         """Look at what needs it: at service start, all servers of the host.

@@ -157,6 +157,8 @@ class MemoryResize:
         except Exception as exc:
             LOG.warning('Memory could not be added: %s', exc,
                         instance=self._instance)
+            if isinstance(exc, errors.HypervisorGone):
+                self._reconciler.remember(self._instance, is_cut_short=True)
             self._undo(live, {dev.alias for dev in seen.before.guest.devices})
             raise
         self._reconciler.remember(self._instance)

@@ -161,6 +161,10 @@ class Sweep:
         guest = live and live.read()
         if live and entry.is_remembered:
             live.forget_gone(guest)
+        if live and entry.is_cut_short:
+            # Under the lock nobody is attaching anything.
+            _locked(lambda _context, _instance: live.delete_orphans(),
+                    together.context, instance)
         found = books.compare(
             instance, guest, together.allocated_mb(instance))
         if found.exists and self._has_room(together, instance, found):

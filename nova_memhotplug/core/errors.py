@@ -361,6 +361,10 @@ class HypervisorRefused(MemoryHotplugError):
     tenant_msg = 'The hypervisor did not take the memory.'
 
 
+class HypervisorGone(HypervisorRefused):
+    """libvirt's daemon went away: what it was doing may be half done."""
+
+
 class LostDevice(MemoryHotplugError):
     """QEMU has a device that libvirt does not know, and the guest keeps it."""
 

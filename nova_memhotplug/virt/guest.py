@@ -59,7 +59,10 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as exc:
-        raise errors.HypervisorRefused(reason=exc)
+        is_gone = exc.get_error_domain() in (
+            libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
+        kind = errors.HypervisorGone if is_gone else errors.HypervisorRefused
+        raise kind(reason=exc)
 
 
 def _wait_until_none(left: Callable[[], set[str]]) -> set[str]:
@@ -213,11 +216,9 @@ class LiveGuest:
 
     def _take_lost(self) -> None:
         """Take away our devices that QEMU has and libvirt has lost."""
-        qemu = monitor.Monitor(
-            self._host._wrap_libvirt_proxy(libvirt_qemu), self._guest._domain)
+        qemu = self._monitor()
         with _refusals():
-            devices = qemu.our_devices()
-            lost = devices.keys() - self.aliases()
+            lost = qemu.our_devices().keys() - self.aliases()
             LOG.warning('libvirt has lost memory devices: %s',
                         ', '.join(sorted(lost)) or 'none of ours')
             for name in lost:
@@ -225,8 +226,26 @@ class LiveGuest:
             kept = _wait_until_none(lambda: lost & qemu.our_devices().keys())
             if kept or not lost:
                 raise errors.LostDevice()
-            for name in lost:
-                qemu.delete_backend(devices[name])
+        self.delete_orphans()
+
+    def delete_orphans(self) -> None:
+        """Give back memory of the host that no device of the guest uses.
+
+        libvirt makes the backend of a device first. If it is killed then, it
+        knows nothing of it. Nothing may be attached to the guest meanwhile.
+
+        :raises HypervisorRefused: if QEMU does not do it
+        """
+        qemu = self._monitor()
+        with _refusals():
+            for name in sorted(qemu.orphans()):
+                LOG.warning('Memory of the host that a cut short resize has '
+                            'left behind is given back: %s', name)
+                qemu.delete_backend(name)
+
+    def _monitor(self) -> monitor.Monitor:
+        return monitor.Monitor(
+            self._host._wrap_libvirt_proxy(libvirt_qemu), self._guest._domain)
 
     def take_back(self, aliases: set[str]) -> None:
         """Ask the guest to let go of devices.

@@ -26,6 +26,9 @@ from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
 
 _OBJECTS = '/objects/'
+#: libvirt, src/qemu/qemu_hotplug.c, qemuDomainAttachMemory(): a backend has
+#: the name of its device.
+_OUR_BACKENDS = 'mem' + device.ALIAS_PREFIX
 
 
 class Monitor:
@@ -55,6 +58,18 @@ class Monitor:
             for data in found
             if data.get('id', '').startswith(device.ALIAS_PREFIX)}
 
+    def orphans(self) -> set[str]:
+        """Name the backends of ours that no device has.
+
+        QEMU makes the backend of a device before the device.
+
+        :raises HypervisorRefused: if QEMU does not say
+        """
+        found = {one['name'] for one in self._ask(
+            'qom-list', {'path': _OBJECTS.rstrip('/')})
+            if one['name'].startswith(_OUR_BACKENDS)}
+        return found - set(self.our_devices().values())
+
     def unplug(self, name: str) -> None:
         """Ask the guest to let go of a device; it answers when it likes.
 
@@ -64,7 +79,7 @@ class Monitor:
         self._ask('device_del', {'id': name})
 
     def delete_backend(self, name: str) -> None:
-        """Delete the backend of a device that is gone.
+        """Delete the backend of a device that is gone, or never was.
 
         :param name: of the backend
         :raises HypervisorRefused: if QEMU refuses

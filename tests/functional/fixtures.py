@@ -78,6 +78,8 @@ class Domain(fakelibvirt.Domain):
     #: of the device; and whether the guest lets go of them.
     lost = {}
     lets_go = True
+    #: The backends that QEMU has and no device.
+    orphans = frozenset()
     #: What somebody has attached to the running guest that is no DIMM: XML as
     #: libvirt shows it.
     by_hand = ()
@@ -371,11 +373,18 @@ def _monitor_command(domain, question, flags):
         answer = [
             {'type': 'dimm', 'data': {'id': one, 'memdev': '/objects/' + back}}
             for one, back in (known | domain.lost).items()]
+    elif question['execute'] == 'qom-list':
+        answer = [
+            {'name': one, 'type': 'child<memory-backend-ram>'}
+            for one in ('type', 'ram-node0', *domain.orphans,
+                        *domain.lost.values())]
     elif question['execute'] == 'device_del':
         assert name in domain.lost, name
         if domain.lets_go:
-            domain.deleted = domain.lost.pop(name)
-    elif name != domain.deleted:
+            domain.orphans |= {domain.lost.pop(name)}
+    elif name in domain.orphans:
+        domain.orphans -= {name}
+    else:
         return jsonutils.dumps(
             {'error': {'desc': "object '%s' is in use" % name}})
     return jsonutils.dumps({'return': answer})

@@ -12,11 +12,16 @@
 
 """Devices that QEMU has and libvirt has lost."""
 
+from unittest import mock
+
 import fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
 
 from nova_memhotplug.core import errors
 from nova_memhotplug.virt import guest
+from nova_memhotplug.virt import monitor
 from tests.functional import base
+from tests.functional import fixtures as our_fixtures
 
 LOST = {'ua-memhotplug-lost': 'memua-memhotplug-lost'}
 
@@ -41,7 +46,7 @@ class TestLostDevices(base.MemoryTestBase):
     def test_taken_away(self):
         server, domain = self.boot_with_lost()
         self.grow(server, 1024)
-        self.assertEqual({}, domain.lost)
+        self.assertEqual(({}, set()), (domain.lost, domain.orphans))
         self.assertEqual(
             [128, 384], [dev.size_mb for dev in self.guest(server).devices])
         self.assert_books(server, 1024)
@@ -65,3 +70,41 @@ class TestLostDevices(base.MemoryTestBase):
         self.assert_details(server, str(errors.LostDevice()))
         self.assertEqual({'dimm7': 'memdimm7'}, domain.lost)
         self.assert_books(server, 640)
+
+
+class TestOrphans(base.MemoryTestBase):
+    """libvirt is killed when QEMU has a backend, and no device yet (V19)."""
+
+    FOREIGN, OURS = 'memdimm7', 'memua-memhotplug-orphan'
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.boot_elastic()
+        self.grow(self.server, 640)
+        self.domain = self.fake_domain(self.server)
+
+    def cut_short(self, domain_code):
+        """Let libvirt fail while it attaches."""
+        def fail(domain, xml):
+            error = our_fixtures.libvirt_error(1, 'client socket is closed')
+            error.err = (1, domain_code, *error.err[2:])
+            domain.orphans = {self.OURS, self.FOREIGN}
+            raise error
+
+        self.before_attach(fail)
+        self.grow(self.server, 1024)
+        self.assert_details(self.server, 'client socket is closed')
+
+    def test_given_back(self):
+        self.cut_short(fakelibvirt.VIR_FROM_RPC)
+        self.run_periodic_task()
+        self.assertEqual({self.FOREIGN}, self.domain.orphans)
+        self.assert_books(self.server, 640)
+
+    def test_qemu_refused(self):
+        """libvirt has undone that, and the guest is not marked for nothing."""
+        self.cut_short(fakelibvirt.VIR_FROM_QEMU)
+        with mock.patch.object(monitor.Monitor, '_ask') as ask:
+            self.run_periodic_task()
+        ask.assert_not_called()
+        self.assertEqual({self.OURS, self.FOREIGN}, self.domain.orphans)
