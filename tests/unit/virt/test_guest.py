@@ -31,7 +31,9 @@ FIRST, SECOND, THIRD = ['ua-memhotplug-%d' % number for number in range(3)]
 
 
 class LibvirtError(Exception):
-    pass
+
+    def get_error_domain(self):
+        return 10
 
 
 class TakeBackTestCase(testtools.TestCase):
