@@ -51,6 +51,9 @@ class MemoryModel(abc.ABC):
         Alignment and ceiling have been checked. Nothing is touched here. A
         device to attach has an alias from ``core.device.new_alias()``.
 
+        Where a guest cannot take all at once (``core.page_map``), this is
+        called for each part, with the guest as the parts before leave it.
+
         nova-api plans from a note of the guest (``core.notes``). There the
         devices that it has are without alias, address and backing, and only
         size, node and model of the changes matter.
