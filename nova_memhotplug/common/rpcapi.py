@@ -27,7 +27,8 @@ NAMESPACE = 'memhotplug'
 #: 1.1: get_launch
 #: 1.2: observe_memory, get_totals; resize_memory of a reserved total
 #: 1.3: use_memory
-VERSION = '1.3'
+#: 1.4: get_landing
+VERSION = '1.4'
 #: What a call needs that does not ask for more.
 _BASE_VERSION = '1.0'
 #: What a host must speak to be asked for a resize, and to look into guests.
@@ -160,6 +161,20 @@ class MemHotplugAPI:
         """
         return self._client(context, instance, '1.1').call(
             context, 'get_launch', instance=instance)
+
+    def get_landing(
+        self, context: ty.Any, host: str, launch: ty.Any,
+    ) -> ty.Any:
+        """Ask the destination of a live migration how a guest goes on there.
+
+        :param host: name of the destination
+        :param launch: the document of ``core.strategies.Launch``
+        :returns: ``emulator``: the path of the emulator that it is to have
+            there; None for that which it has
+        """
+        return _router().client(context).prepare(
+            server=host, version='1.4').call(
+                context, 'get_landing', launch=launch)
 
     def _client(
         self, context: ty.Any, instance: ty.Any, version: ty.Any =

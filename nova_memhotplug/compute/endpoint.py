@@ -67,6 +67,8 @@ class MemHotplugEndpoint:
     :param ledger: the ``Books`` of the host
     :param reconciler: the ``Reconciler`` of the host
     :param onliner: the ``Onliner`` of the host
+    :param land: says with which emulator a guest of another host can go on
+        on this one; None for that which it has
     """
 
     target = messaging.Target(
@@ -75,6 +77,7 @@ class MemHotplugEndpoint:
     def __init__(
         self, manager: ty.Any, guests: ty.Any, ledger: books.Books,
         reconciler: reconcile.Reconciler, onliner: onlining.Onliner,
+        land: Callable[[strategies.Launch], str | None],
     ):
         self.host = manager.host
         self._manager = manager
@@ -82,6 +85,7 @@ class MemHotplugEndpoint:
         self._books = ledger
         self._reconciler = reconciler
         self._onliner = onliner
+        self._land = land
 
     @messaging.expected_exceptions(
         exception.InstanceNotFound, exception.InternalError)
@@ -147,6 +151,23 @@ class MemHotplugEndpoint:
         :param instance: a ``nova.objects.Instance``
         """
         self._onliner.remember(instance.uuid)
+
+    @messaging.expected_exceptions(exception.InternalError)
+    def get_landing(
+        self, context: ty.Any, launch: dict[str, ty.Any],
+    ) -> dict[str, ty.Any]:
+        """Say how a guest goes on that comes from another host.
+
+        :param launch: the document of ``core.strategies.Launch``
+        :returns: ``emulator``: the path of the emulator that it is to have
+            here; None for that which it has
+        :raises nova.exception.InternalError: if it cannot go on here
+        """
+        try:
+            return {'emulator': self._land(
+                strategies.Launch.from_document(launch))}
+        except errors.MemoryHotplugError as exc:
+            raise exception.InternalError(str(exc))
 
     @messaging.expected_exceptions(exception.ResizeError)
     @compute_manager.wrap_exception()

@@ -12,6 +12,7 @@
 
 """Wire what runs in nova-compute beside Nova's own manager."""
 
+from collections.abc import Callable
 import typing as ty
 
 from nova_memhotplug.common import placement
@@ -19,15 +20,20 @@ from nova_memhotplug.compute import books
 from nova_memhotplug.compute import endpoint
 from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
+from nova_memhotplug.core import strategies
 
 
 def start(
-    manager: ty.Any, guests: ty.Any, host: str, onliner: onlining.Onliner,
+    manager: ty.Any, guests: ty.Any,
+    land: Callable[[strategies.Launch], str | None], host: str,
+    onliner: onlining.Onliner,
 ) -> reconcile.Reconciler:
     """Start to serve requests, and to look after the books of a host.
 
     :param manager: the ``nova.compute.manager.ComputeManager``
     :param guests: the ``virt.guest.Guests`` of the host
+    :param land: says with which emulator a guest of another host can go on
+        on this one
     :param host: the name of the host
     :param onliner: has guests use what they were given
     :returns: who is to be told when guests need a look
@@ -37,5 +43,5 @@ def start(
         host, guests, ledger, placement.Placement(manager.reportclient))
     manager.additional_endpoints.append(
         endpoint.MemHotplugEndpoint(
-            manager, guests, ledger, reconciler, onliner))
+            manager, guests, ledger, reconciler, onliner, land))
     return reconciler

@@ -299,6 +299,22 @@ def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
     return etree.tostring(root, encoding='unicode')
 
 
+def with_emulator(xml: str, path: str) -> str:
+    """Give a guest another emulator.
+
+    :param xml: a domain's XML
+    :param path: of the emulator
+    :returns: the XML with that emulator
+    :raises UnreadableDomain: if it has none
+    """
+    root = parse(xml)
+    emulator = root.find('devices/emulator')
+    if emulator is None:
+        raise errors.UnreadableDomain(reason='<emulator> is missing')
+    emulator.text = path
+    return etree.tostring(root, encoding='unicode')
+
+
 def _type(root: etree._Element) -> etree._Element:
     element = root.find('os/type')
     if element is None or element.get('arch') is None:

@@ -41,7 +41,7 @@ class ArchSupport:
 
     :param arch: the architecture, as libvirt names it
     :param emulator: path of the emulator that libvirt would choose
-    :param usable: the strategies that started, in the order of ``ORDER``
+    :param usable: the strategies that started, in the order of the trials
     :param refusals: why others did not start, by strategy; a strategy that
         is in neither was not tried
     :param has_shim: whether libvirt finds the shim, which is no matter where
@@ -81,6 +81,8 @@ class Launch:
     :param models: the memory models that its host sees in its devices
     :param top_mb: how much its processor has to be able to address, in MiB;
         0 if not known
+    :param can_cross: whether its host gives it another emulator on the way
+        to a host that names one
     """
 
     arch: str
@@ -89,6 +91,12 @@ class Launch:
     can_grow: bool
     models: tuple[str, ...]
     top_mb: int = 0
+    can_cross: bool = False
+
+    @property
+    def has_empty_cell(self) -> bool:
+        """Whether its reserved cell has no boot memory."""
+        return self.reserved_kib == 0
 
     @classmethod
     def of(
@@ -107,7 +115,7 @@ class Launch:
             can_grow=guest.max_kib is not None,
             models=tuple(sorted(
                 {dev.model for dev in guest.devices} & set(models))),
-            top_mb=known.top_mb if known else 0)
+            top_mb=known.top_mb if known else 0, can_cross=True)
 
     @classmethod
     def from_document(cls, document: Mapping[str, ty.Any]) -> 'Launch':
@@ -120,7 +128,8 @@ class Launch:
             arch=document['arch'], emulator=document['emulator'],
             reserved_kib=document['reserved_kib'],
             can_grow=document['can_grow'], models=tuple(document['models']),
-            top_mb=document.get('top_mb', 0))
+            top_mb=document.get('top_mb', 0),
+            can_cross=bool(document.get('can_cross')))
 
     def document(self) -> dict[str, ty.Any]:
         """Say it to another host, as plain data."""
@@ -151,13 +160,15 @@ def of(
 def check_destination(
     launch: Launch, support: ArchSupport | None, shim: str | None,
     models: Collection[str], bits: int | None = None,
-) -> None:
+) -> str | None:
     """Check that a guest can go on on another host.
 
-    A live migration takes the domain along as it is, so that host must be
-    able to start such a guest. An empty cell in particular is possible with
-    a certain emulator, so of those only the two count that the host has
-    tried. All other guests are started by what libvirt finds, as ever.
+    That host must be able to start such a guest. An empty cell is one layout,
+    whether libvirt itself or the shim starts it, and libvirt does not compare
+    emulators (facts-native.md, section 4). So a guest that can have another
+    one on the way takes what works there. One that cannot needs the very
+    emulator that its domain names. All other guests are started by what
+    libvirt finds, as ever.
 
     :param launch: how the guest was started
     :param support: what that host can start for the guest's architecture;
@@ -166,6 +177,8 @@ def check_destination(
     :param models: the memory models that are installed there
     :param bits: how many address bits a guest can have there; None if that
         is not known, or does not depend on the host
+    :returns: path of the emulator that it is to have there; None for that
+        which its domain names
     :raises CannotCarry: if it cannot
     """
     unknown = sorted(set(launch.models) - set(models))
@@ -174,7 +187,7 @@ def check_destination(
             reason="the memory model '%s' is not installed there" %
             "', '".join(unknown))
     if launch.reserved_kib is None and not launch.can_grow:
-        return
+        return None
     if support is None:
         raise errors.CannotCarry(
             reason='libvirt offers no emulator for %s guests there' %
@@ -183,16 +196,43 @@ def check_destination(
         raise errors.CannotCarry(
             reason='it needs %d MiB of addresses, more than the %d bits of '
             'the processors there' % (launch.top_mb, bits))
+    if launch.has_empty_cell and launch.can_cross:
+        there = shim if _crossing(support) == SHIM else support.emulator
+        return None if there == launch.emulator else there
     strategy = _needed(launch, support, shim)
     if strategy not in support.usable:
         raise errors.CannotCarry(
             reason="it needs the strategy '%s', which does not work there "
             '(%s)' % (strategy, support.refusals.get(
                 strategy, 'it was not tried')))
+    return None
+
+
+def _crossing(support: ArchSupport) -> str:
+    """Choose what starts an empty cell on a host, the first that works."""
+    for strategy in support.usable:
+        if strategy in (NATIVE, SHIM):
+            return strategy
+    raise errors.CannotCarry(
+        reason="it needs one of the strategies 'shim' and 'native', which do "
+        'not work there (%s)' % '; '.join(
+            '%s: %s' % (strategy, support.refusals.get(
+                strategy, 'it was not tried'))
+            for strategy in (SHIM, NATIVE)))
+
+
+def is_emulator(path: object) -> bool:
+    """Tell whether what another host names can be an emulator.
+
+    :param path: what it names
+    :returns: whether it is a plain absolute path
+    """
+    return (isinstance(path, str) and path.isprintable() and
+            posixpath.isabs(path) and posixpath.normpath(path) == path)
 
 
 def _needed(launch: Launch, support: ArchSupport, shim: str | None) -> str:
-    """Tell what a host must be able to do for a guest to go on."""
+    """Tell what a host must be able to do for a guest as it is to go on."""
     if launch.reserved_kib is None:
         return EXISTING
     if launch.reserved_kib:
@@ -236,15 +276,20 @@ def candidates(configured: str, zero_node: bool) -> tuple[str, ...]:
     return RESERVING if wanted == AUTO else (wanted,)
 
 
-def carriers(launch: Launch) -> tuple[str, ...]:
+def carriers(launch: Launch, configured: str) -> tuple[str, ...]:
     """List the strategies with which a guest may go on elsewhere.
 
     :param launch: how it was started
-    :returns: some of ``ORDER``
+    :param configured: ``[memhotplug] zero_cell_strategy`` there: who names
+        the shim wants it also where it is not needed, for guests that are to
+        go back to hosts that do need it
+    :returns: some of ``ORDER``, the best one first
     """
     if launch.reserved_kib is None:
         return (EXISTING,)
-    return (TINY,) if launch.reserved_kib else (NATIVE, SHIM)
+    if launch.reserved_kib:
+        return (TINY,)
+    return (SHIM, NATIVE) if configured == SHIM else (NATIVE, SHIM)
 
 
 def choose(

@@ -10,10 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Before a live migration, on the destination: can the guest go on here?
+"""On the destination of a live migration: can the guest go on here, and how?
 
 The host that it runs on is asked how it was started, for the live domain is
-the truth (design T2); what this host can start, it tries (virt.probe).
+the truth (design T2); what this host can start, it tries (virt.probe). Before
+the guest leaves, its host asks in turn how it is to be started here.
 """
 
 import typing as ty
@@ -31,30 +32,36 @@ from nova_memhotplug.virt import probe
 CONF = options.CONF
 
 
-def check(
-    context: ty.Any, instance: ty.Any, prober: probe.Prober,
-    bits: int | None,
-) -> None:
-    """Check that the guest of a server can go on on this host.
+def land(
+    launch: strategies.Launch, prober: probe.Prober, bits: int | None,
+) -> str | None:
+    """Check that a guest of another host can go on on this one.
 
-    :param context: a request context
-    :param instance: a ``nova.objects.Instance`` on another host
+    :param launch: how it was started
     :param prober: says what this host can start
     :param bits: address bits of its processors; None if no guest depends on
         them
+    :returns: path of the emulator that it is to have here; None for that
+        which it has
     :raises CannotCarry: if it cannot
-    :raises LaunchUnknown: if its host does not say how it was started
     """
-    launch = _launch(context, instance)
     support = prober.support(
-        launch.arch, strategies.carriers(launch), is_one_enough=False)
+        launch.arch, strategies.carriers(
+            launch, CONF.memhotplug.zero_cell_strategy),
+        is_one_enough=launch.can_cross)
     shim = None if support is None else support.shim_path(
         CONF.memhotplug.shim_directory)
-    strategies.check_destination(
+    return strategies.check_destination(
         launch, support, shim, registry.models(), bits)
 
 
-def _launch(context: ty.Any, instance: ty.Any) -> strategies.Launch:
+def launch_of(context: ty.Any, instance: ty.Any) -> strategies.Launch:
+    """Ask the host of a server how its guest was started.
+
+    :param context: a request context
+    :param instance: a ``nova.objects.Instance`` on another host
+    :raises LaunchUnknown: if its host does not say it
+    """
     try:
         return strategies.Launch.from_document(
             rpcapi.MemHotplugAPI().get_launch(context, instance))

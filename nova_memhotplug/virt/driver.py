@@ -95,7 +95,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         super().init_host(host)
         self._say_what_works()
         self._reconciler = service.start(
-            self.virtapi._compute, self._guests, host, self._onliner)
+            self.virtapi._compute, self._guests, self._land, host,
+            self._onliner)
 
     def get_available_resource(self, nodename: str) -> dict[str, ty.Any]:
         """Bring the books to what guests have before usage is computed.
@@ -279,14 +280,20 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         try:
             if states.is_elastic(instance.flavor):
-                destination.check(
-                    context, instance, self._prober,
-                    address_space.kvm_bits(self._host))
+                self._land(destination.launch_of(context, instance))
         except errors.MemoryHotplugError as exc:
             raise exception.MigrationPreCheckError(reason=str(exc))
         return super().check_can_live_migrate_destination(
             context, instance, src_compute_info, dst_compute_info,
             block_migration, disk_over_commit)
+
+    def _land(self, launch: strategies.Launch) -> str | None:
+        """Say with which emulator a guest of another host can go on here.
+
+        :raises CannotCarry: if it cannot
+        """
+        return destination.land(
+            launch, self._prober, address_space.kvm_bits(self._host))
 
     def _get_guest_config(
         self, instance: ty.Any, network_info: ty.Any, image_meta: ty.Any,
@@ -367,9 +374,15 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         block_migration: ty.Any, migrate_data: ty.Any, guest: ty.Any,
         device_names: ty.Any,
     ) -> ty.Any:
-        """Migrate the guest, its devices bound to nodes of the destination."""
+        """Migrate the guest, as it is to be on the destination.
+
+        Its devices are bound to nodes of that host, and an empty cell is
+        started by what that host has for it.
+        """
         if states.is_elastic(instance.flavor):
-            guest = migration.MovingGuest.of(guest, migrate_data)
+            guest = migration.MovingGuest.of(
+                guest, migrate_data, migration.emulator_there(
+                    context, dest, self._guests.of(instance).read()))
         return super()._live_migration_operation(
             context, instance, dest, block_migration, migrate_data, guest,
             device_names)

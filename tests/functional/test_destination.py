@@ -16,10 +16,13 @@ The hosts of a test share one configuration, so what is particular to one of
 them is set while its service starts, and where the check reads it, too.
 """
 
+import dataclasses
 import os
 from unittest import mock
 
+import fixtures as fixtures_library
 from nova.scheduler.client import report
+from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt.libvirt import config as vconfig
 import oslo_messaging as messaging
 
@@ -69,6 +72,29 @@ class DestinationTestBase(test_moves.MovesTestBase):
         return self.computes[host].driver._prober.support(
             self.guest(self.server).arch, strategies.ORDER,
             is_one_enough=False)
+
+    def restart_native(self, host):
+        """Let a host start empty cells by itself."""
+        self.memory_libvirt.domain.native_hosts.add(host)
+        self.restart_compute_service(host)
+
+    def set_version(self, host, version):
+        """Let a host be one of an earlier version of this package."""
+        with mock.patch.object(
+            endpoint.MemHotplugEndpoint, 'target', messaging.Target(
+                namespace=rpcapi.NAMESPACE, version=version)):
+            self.restart_compute_service(host)
+
+    def forget_crossing(self):
+        """Let hosts not know that a guest can have another emulator."""
+        whole = strategies.Launch.from_document
+
+        def from_document(document):
+            return whole({name: value for name, value in document.items()
+                          if name != 'can_cross'})
+
+        self.useFixture(fixtures_library.MockPatchObject(
+            strategies.Launch, 'from_document', from_document))
 
     def migrate(self, force=None):
         """Ask for a live migration.
@@ -157,11 +183,13 @@ class TestDestination(DestinationTestBase):
         self.restart_without_shim('compute2')
         self.assert_refused(
             'The destination cannot carry on this guest',
-            "needs the strategy 'shim'", 'internal error: qemu')
+            "one of the strategies 'shim' and 'native'",
+            'internal error: qemu')
 
     def test_without_shim_by_force(self):
         self.restart_without_shim('compute2')
-        self.assert_refused("needs the strategy 'shim'", force='compute2')
+        self.assert_refused("strategies 'shim' and 'native'",
+                            force='compute2')
         # It is not lost: it goes where it can as soon as that is possible.
         self.restart_compute_service('compute2')
         self.assert_migrated(force='compute2')
@@ -175,15 +203,6 @@ class TestDestination(DestinationTestBase):
         self.assert_refused('needs 18432 MiB of addresses', '34 bits')
         named.bits = 35
         self.assert_migrated()
-
-    def test_other_shim_directory(self):
-        self.set_shim_directory('elsewhere')
-        self.restart_compute_service('compute2')
-        emulator = self.guest(self.server).emulator
-        self.assertNotIn('elsewhere', emulator)
-        self.assert_refused(
-            'its emulator %s is not one of those that start an empty NUMA '
-            'cell there: ' % emulator)
 
     def test_configuration_of_the_source_does_not_count(self):
         """The guest has what its domain says, whatever came later."""
@@ -224,6 +243,145 @@ class TestDestination(DestinationTestBase):
         self.assertEqual([], asked)
 
 
+class TestCrossing(DestinationTestBase):
+    """An empty cell is one layout, whatever starts it."""
+
+    def assert_started_by(self, host, strategy):
+        """The guest is on a host, with the emulator of a strategy there."""
+        support = self.try_all(host)
+        expected = support.emulator
+        if strategy == 'shim':
+            expected = support.shim_path(self.memory_libvirt.shim_directory)
+        self.assertEqual(host, self.instance(self.server).host)
+        guest = self.guest(self.server)
+        self.assertEqual(expected, guest.emulator)
+        self.assertEqual(expected, self.guest(
+            self.server, fakelibvirt.VIR_DOMAIN_XML_INACTIVE).emulator)
+        return guest
+
+    def test_there_and_back(self):
+        self.grown()
+        self.restart_native('compute2')
+        before = self.assert_started_by('compute1', 'shim')
+        self.assert_migrated()
+        after = self.assert_started_by('compute2', 'native')
+        self.assertEqual(before, dataclasses.replace(
+            after, emulator=before.emulator))
+        self.grow(self.server, 1280)
+        self.assert_books(self.server, 1280)
+        self.live_migrate()
+        after = self.assert_started_by('compute1', 'shim')
+        self.assertEqual(2, len(after.devices))
+        self.grow(self.server, 1536)
+        self.assert_books(self.server, 1536)
+
+    def test_host_that_keeps_the_shim(self):
+        """Its guests are to go back to hosts of an earlier version."""
+        self.flags(zero_cell_strategy='shim', group='memhotplug')
+        self.restart_native('compute2')
+        self.assert_migrated()
+        self.assert_started_by('compute2', 'shim')
+
+    def test_other_shim_directory(self):
+        self.set_shim_directory('elsewhere')
+        self.restart_compute_service('compute2')
+        self.assertNotIn('elsewhere', self.guest(self.server).emulator)
+        self.assert_migrated()
+        self.assertIn('/elsewhere/', self.guest(self.server).emulator)
+
+    def test_one_trial(self):
+        """The shim of a host that does not need it is not tried."""
+        self.restart_native('compute2')
+        with mock.patch.object(
+                fakelibvirt.Connection, 'createXML', autospec=True,
+                side_effect=fakelibvirt.Connection.createXML) as trial:
+            self.assert_migrated()
+        self.assertEqual(0, trial.call_count)
+
+    def test_nothing_to_ask(self):
+        """A cell with memory, or none, needs no emulator of its own."""
+        self.flags(zero_cell_strategy='tiny', group='memhotplug')
+        self._reboot_server(self.server, hard=True)
+        before = self.guest(self.server)
+        with mock.patch.object(rpcapi.MemHotplugAPI, 'get_landing') as ask:
+            self.assert_migrated()
+        self.assertEqual(0, ask.call_count)
+        self.assertEqual(before, self.guest(self.server))
+
+    def assert_goes_as_it_is(self, *words, **answer):
+        """Nothing is lost if the destination does not say what it wants."""
+        before = self.guest(self.server)
+        self.set_shim_directory('elsewhere')
+        self.restart_compute_service('compute2')
+        with mock.patch.object(
+                rpcapi.MemHotplugAPI, 'get_landing', **answer):
+            self.assert_migrated()
+        self.assertEqual(before, self.guest(self.server))
+        for word in words:
+            self.assertIn(word, self.stdlog.logger.output)
+
+    def test_strange_emulator(self):
+        path = '/usr/bin/../bin/qemu'
+        self.assert_goes_as_it_is(
+            'compute2 names an emulator that is no absolute path', path,
+            return_value={'emulator': path})
+
+    def test_no_answer(self):
+        self.assert_goes_as_it_is(
+            'compute2 names no emulator', 'no reply',
+            side_effect=messaging.MessagingTimeout('no reply'))
+
+    def test_no_longer_possible(self):
+        """The destination says it at the last moment."""
+        launch = strategies.Launch.of(self.guest(self.server), ('dimm',))
+        documents = [
+            launch.document(), launch.document() | {'arch': 'riscv64'}]
+        with mock.patch.object(
+                endpoint.strategies.Launch, 'document',
+                side_effect=documents):
+            self.assert_migrated()
+        self.assertIn('libvirt offers no emulator for riscv64 guests',
+                      self.stdlog.logger.output)
+
+
+class TestEarlierVersion(DestinationTestBase):
+    """One of the hosts is of a version without crossing."""
+
+    def test_destination(self):
+        self.grown()
+        self.set_version('compute2', '1.3')
+        self.forget_crossing()
+        before = self.guest(self.server)
+        self.assert_migrated()
+        self.assertEqual(before, self.guest(self.server))
+
+    def test_destination_that_would_have_to_cross(self):
+        self.restart_native('compute1')
+        self._reboot_server(self.server, hard=True)
+        self.set_version('compute2', '1.3')
+        self.forget_crossing()
+        self.assert_refused(
+            'its emulator %s is not one of those that start an empty NUMA '
+            'cell there: ' % self.guest(self.server).emulator)
+
+    def test_source(self):
+        self.set_version('compute1', '1.3')
+        self.forget_crossing()
+        before = self.guest(self.server)
+        self.assert_migrated()
+        self.assertEqual(before, self.guest(self.server))
+
+    def test_source_that_would_have_to_cross(self):
+        self.set_version('compute1', '1.3')
+        self.forget_crossing()
+        self.memory_libvirt.domain.native_hosts.add('compute2')
+        self.set_shim_directory('elsewhere')
+        self.restart_compute_service('compute2')
+        self.assert_refused(
+            'its emulator %s is not one of those that start an empty NUMA '
+            'cell there: ' % self.guest(self.server).emulator)
+
+
 class TestSource(DestinationTestBase):
     """What the other host says, or does not."""
 
@@ -236,13 +394,10 @@ class TestSource(DestinationTestBase):
 
     def test_older_version(self):
         self.grown()
-        with mock.patch.object(
-            endpoint.MemHotplugEndpoint, 'target', messaging.Target(
-                namespace=rpcapi.NAMESPACE, version='1.0')):
-            self.restart_compute_service('compute1')
-            status, _body = self.show(self.server)
-            self.assertEqual(200, status)
-            self.assert_refused('or an older version of it')
+        self.set_version('compute1', '1.0')
+        status, _body = self.show(self.server)
+        self.assertEqual(200, status)
+        self.assert_refused('or an older version of it')
 
     def test_no_answer(self):
         with mock.patch.object(

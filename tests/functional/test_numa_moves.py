@@ -224,6 +224,18 @@ class TestOtherNodes(NumaMovesTestBase):
             '2048 KiB free; 128 MiB more were asked for there.',
             body['conflictingRequest']['message'])
 
+    def test_another_emulator(self):
+        """The destination names nodes, and what starts an empty cell."""
+        self.grown()
+        self.memory_libvirt.domain.native_hosts.add('compute2')
+        self.restart_compute_service('compute2')
+        shim = self.memory_libvirt.shim_directory
+        self.assertIn(shim, self.guest(self.server).emulator)
+        self.live_migrate()
+        self.assertEqual('compute2', self.instance(self.server).host)
+        self.assertEqual((['1', '0'], ['1', '0']), self.host_nodes())
+        self.assertNotIn(shim, self.guest(self.server).emulator)
+
     def test_there_and_back(self):
         self.grown()
         self.live_migrate()

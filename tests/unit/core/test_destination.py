@@ -45,9 +45,11 @@ DOMAIN = """\
 </domain>""" % SHIM
 
 
-def _launch(emulator=SHIM, reserved_kib=0, can_grow=True, models=()):
+def _launch(emulator=SHIM, reserved_kib=0, can_grow=True, models=(),
+            can_cross=False):
     return strategies.Launch(
-        'x86_64', emulator, reserved_kib, can_grow, models)
+        'x86_64', emulator, reserved_kib, can_grow, models,
+        can_cross=can_cross)
 
 
 NATIVE_GUEST = _launch(emulator=QEMU)
@@ -89,17 +91,53 @@ REFUSED = [
 ]
 
 
+#: Guests that can have another emulator on the way; what works there, the
+#: best first; the emulator that they are to have, None for their own.
+CROSSING = [
+    (SHIM, ('native',), QEMU),
+    (SHIM, ('native', 'shim'), QEMU),
+    (SHIM, ('shim',), None),
+    (SHIM, ('shim', 'native'), None),
+    (QEMU, ('native',), None),
+    (QEMU, ('shim',), SHIM),
+    (QEMU, ('shim', 'native'), SHIM),
+    (QEMU, ('native', 'shim'), None),
+    (OTHER_SHIM, ('shim',), SHIM),
+    (OTHER_SHIM, ('native',), QEMU),
+]
+
+
 def _check(launch, usable, models=('dimm',), bits=None):
     support = strategies.ArchSupport('x86_64', QEMU, usable, {
         name: 'no %s' % name for name in ALL if name not in usable})
-    strategies.check_destination(launch, support, SHIM, models, bits)
+    return strategies.check_destination(launch, support, SHIM, models, bits)
 
 
 class CheckDestinationTestCase(testtools.TestCase):
 
     def test_carried(self):
         for launch, usable in CARRIED:
-            _check(launch, usable)
+            self.assertIsNone(_check(launch, usable))
+
+    def test_crossing(self):
+        for emulator, usable, there in CROSSING:
+            self.assertEqual(there, _check(
+                _launch(emulator, can_cross=True), usable),
+                (emulator, usable))
+
+    def test_only_an_empty_cell_crosses(self):
+        for reserved_kib, strategy in ((None, 'existing'), (1024, 'tiny')):
+            guest = _launch(OTHER_SHIM, reserved_kib, can_cross=True)
+            self.assertIsNone(_check(guest, (strategy,)))
+            self.assertRaises(
+                errors.CannotCarry, _check, guest, ('native', 'shim'))
+
+    def test_nothing_to_cross_to(self):
+        error = self.assertRaises(
+            errors.CannotCarry, _check, _launch(can_cross=True),
+            ('tiny', 'existing'))
+        self.assertIn("strategies 'shim' and 'native'", str(error))
+        self.assertIn('shim: no shim; native: no native', str(error))
 
     def test_refused(self):
         for launch, usable, words in REFUSED:
@@ -135,17 +173,35 @@ class CheckDestinationTestCase(testtools.TestCase):
 
     def test_not_tried(self):
         support = strategies.ArchSupport('x86_64', QEMU, ())
-        error = self.assertRaises(
-            errors.CannotCarry, strategies.check_destination, SHIM_GUEST,
-            support, SHIM, ())
-        self.assertIn('not tried', str(error))
+        for guest in (SHIM_GUEST, _launch(can_cross=True)):
+            error = self.assertRaises(
+                errors.CannotCarry, strategies.check_destination, guest,
+                support, SHIM, ())
+            self.assertIn('not tried', str(error))
+
+    def test_carriers(self):
+        for guest, configured, expected in (
+            (SHIM_GUEST, 'auto', ('native', 'shim')),
+            (SHIM_GUEST, 'tiny', ('native', 'shim')),
+            (NATIVE_GUEST, 'shim', ('shim', 'native')),
+            (TINY_GUEST, 'shim', ('tiny',)),
+            (EXISTING_GUEST, 'auto', ('existing',)),
+        ):
+            self.assertEqual(
+                expected, strategies.carriers(guest, configured))
+
+    def test_emulator_that_a_host_names(self):
+        self.assertTrue(strategies.is_emulator(QEMU))
+        for path in ('', 'qemu', './qemu', '/a//b', '/a/../b', '/a/', '/a\0b',
+                     '/a\nb', None, 7, b'/usr/bin/qemu'):
+            self.assertFalse(strategies.is_emulator(path), path)
 
 
 class LaunchTestCase(testtools.TestCase):
 
     def test_of_domain(self):
         self.assertEqual(
-            strategies.Launch('x86_64', SHIM, 0, True, ('dimm',)),
+            _launch(models=('dimm',), can_cross=True),
             strategies.Launch.of(domain.read(DOMAIN), ('dimm', 'other')))
 
     def test_addresses_of_domain(self):
@@ -159,7 +215,8 @@ class LaunchTestCase(testtools.TestCase):
         xml = DOMAIN.replace('maxMemory', 'other').replace(
             '<cell id="1" memory="0" unit="KiB"/>', '')
         self.assertEqual(
-            strategies.Launch('x86_64', SHIM, None, False, ('dimm',)),
+            _launch(reserved_kib=None, can_grow=False, models=('dimm',),
+                    can_cross=True),
             strategies.Launch.of(domain.read(xml), ('dimm',)))
 
     def test_of_domain_with_a_device_of_no_model(self):
@@ -168,13 +225,13 @@ class LaunchTestCase(testtools.TestCase):
             (), strategies.Launch.of(domain.read(xml), ('dimm',)).models)
 
     def test_over_the_wire(self):
-        launch = _launch(models=('dimm', 'virtio-mem'))
+        launch = _launch(models=('dimm', 'virtio-mem'), can_cross=True)
         sent = json.loads(json.dumps(launch.document()))
         self.assertEqual(launch, strategies.Launch.from_document(sent))
 
     def test_from_an_earlier_version(self):
-        document = SHIM_GUEST.document()
-        del document['top_mb']
+        document = _launch(can_cross=True).document()
+        del document['top_mb'], document['can_cross']
         self.assertEqual(
             SHIM_GUEST, strategies.Launch.from_document(document))
 

@@ -259,6 +259,15 @@ class DomainTest(testtools.TestCase):
     def test_unreadable(self, xml):
         self.assertRaises(errors.UnreadableDomain, domain.read, xml)
 
+    def test_another_emulator(self):
+        changed = domain.with_emulator(ELASTIC, '/usr/bin/a&b')
+        before, after = domain.read(ELASTIC), domain.read(changed)
+        self.assertEqual('/usr/bin/a&b', after.emulator)
+        self.assertEqual(before, dataclasses.replace(
+            after, emulator=before.emulator))
+        self.assertRaises(errors.UnreadableDomain, domain.with_emulator,
+                          PLAIN, '/usr/bin/qemu')
+
     def test_no_entities(self):
         xml = ('<!DOCTYPE domain [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
                + PLAIN.replace('<devices/>',
