@@ -16,10 +16,14 @@
 #
 #   tools/test.sh [unit|functional|live|style|all] [FILTER...]
 #   tools/test.sh faults [--rounds N] [--seed S]
+#   tools/test.sh native [FILTER...]
 #
 # FILTER is a regular expression of test names, handed to stestr. The tier
 # faults breaks the services of the sandbox; all runs a dozen rounds of it, and
 # each operation of the life cycle on one architecture (live runs it on both).
+# The tier native is no part of all: it has live tests with a host that starts
+# empty cells by itself, and installs a later Debian in a folder for that once,
+# in about three minutes.
 # Every tier ends with a line "N passed, N failed". Everything is kept below
 # SANDBOX_STATE (by default .sandbox in the checkout). Root is needed only to
 # install packages of Debian that are missing, and by live and faults.
@@ -49,6 +53,7 @@ export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
 usage() {
     echo "usage: $0 [unit|functional|live|style|all] [FILTER...]" >&2
     echo "       $0 faults [--rounds N] [--seed S]" >&2
+    echo "       $0 native [FILTER...]" >&2
     exit 2
 }
 
@@ -187,6 +192,10 @@ tier_live() {
     in_sandbox '--computes 2' run_stestr live --serial "$@"
 }
 
+tier_native() {
+    in_sandbox '--hosts 12,13' run_stestr native --serial "$@"
+}
+
 tier_faults() {
     in_sandbox '--computes 1' watched python -m tests.faults "$@"
 }
@@ -287,7 +296,7 @@ main() {
             tiers=(style unit functional live) rounds=$FAULTS_OF_ALL
             export MEMHOTPLUG_LIFECYCLE=${MEMHOTPLUG_LIFECYCLE:-sample}
             ;;
-        unit|functional|live|style|faults) ;;
+        unit|functional|live|style|faults|native) ;;
         *) usage ;;
     esac
     [[ $# == 0 ]] || shift

@@ -21,6 +21,7 @@ from stack import hugepages
 from stack import images
 from stack import plugin
 from stack import process
+from stack import root
 from stack import settings as settings_
 from stack import venv
 
@@ -101,13 +102,15 @@ def remove_mount_points(settings):
 
 def start_hypervisors(settings):
     services = []
-    for host in settings.hostnames:
+    for host, release in zip(
+            settings.hostnames, settings.releases, strict=True):
         folder = settings.hosts / host
         service = process.Service(
             'libvirtd-%s' % host,
             ['unshare', '--mount', '--uts', '--propagation', 'private',
              settings_.SANDBOX / 'stack' / 'host.sh', host, folder,
-             settings.etc / 'firmware', '/usr/sbin/libvirtd', '--config',
+             settings.etc / 'firmware', root.path(settings, release),
+             settings.state, '/usr/sbin/libvirtd', '--config',
              '/etc/libvirt/libvirtd.conf', '--pid-file',
              folder / 'run' / 'libvirtd.pid'],
             files=[folder / 'etc' / 'libvirtd.conf',

@@ -35,6 +35,7 @@ from stack import placement
 from stack import plugin
 from stack import process
 from stack import report
+from stack import root
 from stack import settings as settings_
 from stack import venv
 
@@ -42,7 +43,7 @@ from stack import venv
 def up(settings, args):
     """Install what is missing and start what does not run."""
     started = time.monotonic()
-    settings.prepare(args.computes)
+    settings.prepare(args.hosts)
     with _one_at_a_time(settings):
         _install(settings)
         _start(settings)
@@ -65,6 +66,8 @@ def _one_at_a_time(settings):
 def _install(settings):
     with report.step('Debian packages') as note:
         packages.install(settings, note)
+    with report.step('libvirt and QEMU of later releases') as note:
+        root.build(settings, note, compute.MOUNT_POINTS)
     with report.step('Python packages') as note:
         venv.install(settings, note)
     with report.step('plugin of this checkout') as note:
@@ -211,7 +214,18 @@ def _computes(text):
     if not 1 <= number <= settings_.MAX_COMPUTES:
         raise argparse.ArgumentTypeError(
             'choose 1 to %d' % settings_.MAX_COMPUTES)
-    return number
+    return [packages.RELEASE] * number
+
+
+def _hosts(text):
+    releases = [int(release) for release in text.split(',')]
+    known = [packages.RELEASE, *root.SUITES]
+    if not set(releases) <= set(known) or (
+            len(releases) > settings_.MAX_COMPUTES):
+        raise argparse.ArgumentTypeError(
+            'choose 1 to %d of %s' % (
+                settings_.MAX_COMPUTES, ', '.join(map(str, known))))
+    return releases
 
 
 def _parser():
@@ -225,8 +239,12 @@ def _parser():
         command.set_defaults(function=function)
         return command
 
-    add(up).add_argument('--computes', type=_computes, metavar='N',
-                         help='number of computes (2 at first)')
+    hosts = add(up).add_mutually_exclusive_group()
+    hosts.add_argument('--computes', type=_computes, metavar='N',
+                       dest='hosts', help='number of computes (2 at first)')
+    hosts.add_argument('--hosts', type=_hosts, metavar='12,13',
+                       help='computes with the libvirt and the QEMU of these '
+                       'releases of Debian')
     add(reload)
     add(env).add_argument('user', nargs='?', default='admin',
                           choices=settings_.USERS)

@@ -20,12 +20,14 @@ import subprocess
 from stack import apt
 from stack import report
 
+#: The release of Debian that the machine has.
+RELEASE = 12
 BACKPORTS = 'bookworm-backports'
 PREFERENCES = """\
 Package: src:libvirt src:libvirt-python src:qemu src:seabios
 Pin: release n=%s
 Pin-Priority: 990
-""" % BACKPORTS
+"""
 
 # Packages without a server in them, or whose server libvirt's packages split
 # off: nothing of these runs by itself.
@@ -116,13 +118,16 @@ def install(settings, note):
     restore_policy()
     found = installed()
     _check_versions(found)
-    missing = [name for name in PACKAGES if name not in found]
+    wanted = list(PACKAGES)
+    if set(settings.releases) != {RELEASE}:
+        wanted.append('debootstrap')
+    missing = [name for name in wanted if name not in found]
     if not missing:
         note('all there')
         return
     log = settings.log('packages')
     get = apt.Apt(settings.cache / 'apt-machine', log).as_machine(
-        BACKPORTS, PREFERENCES)
+        BACKPORTS, PREFERENCES % BACKPORTS)
     get('The Debian mirror of this machine did not answer', 'update')
     with _nothing_started():
         get('Debian packages could not be installed', 'install', *missing)

@@ -95,10 +95,11 @@ class Settings:
             self._answers = json.loads(self._answers_file.read_text())
         return self._answers
 
-    def prepare(self, computes):
+    def prepare(self, releases):
         """Create the folders and decide what is decided once.
 
-        :param computes: how many computes to run, None for what there was
+        :param releases: which Debian the libvirt of each host is from, None
+            for the hosts that there were
         """
         for folder in self._folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -106,12 +107,12 @@ class Settings:
             folder.chmod(0o700)
         port_base = int(self._port_base or DEFAULT_PORT_BASE)
         answers = self.answers if self.exists else {
-            'computes': 2,
+            'releases': [12, 12],
             'port_base': port_base,
             'passwords': {name: secrets.token_hex(12) for name in SECRETS},
         }
-        if computes is not None:
-            answers['computes'] = computes
+        if releases is not None:
+            answers['releases'] = releases
         if self._port_base and port_base != answers['port_base']:
             raise report.SandboxError(
                 'The sandbox in %s has its ports at %d: only a new one can '
@@ -140,9 +141,15 @@ class Settings:
             self.state.rmdir()
 
     @property
+    def releases(self):
+        """Which Debian the libvirt of each host is from."""
+        # A state folder of an earlier version does not say.
+        return self.answers.get('releases', [12, 12])
+
+    @property
     def hostnames(self):
         return ['lv%d' % number
-                for number in range(1, self.answers['computes'] + 1)]
+                for number in range(1, len(self.releases) + 1)]
 
     def password(self, name):
         return self.answers['passwords'][name]

@@ -13,12 +13,14 @@
 
 """The sandbox as its operator sees it: commands on its hosts."""
 
+import functools
 import json
 import subprocess
 import sys
 import tempfile
 
 from nova_memhotplug.core import domain
+from tests.live import agent
 from tests.live import cloud
 
 sys.path.insert(0, str(cloud.SANDBOX.parent))
@@ -31,6 +33,20 @@ from stack import settings as settings_  # noqa: E402
 TIMEOUT = 300
 _DIMM = ('<memory model="dimm"><target><size unit="MiB">%d</size>'
          '<node>%d</node></target></memory>')
+
+#: More than is free of what the guest booted with.
+_FILE_MIB = 450
+_FILL = """
+mkdir /mnt
+mount -t ramfs ramfs /mnt
+dd if=/dev/urandom of=/mnt/part bs=1M count=1
+for part in $(seq %d); do cat /mnt/part; done > /mnt/file
+""" % _FILE_MIB
+_LOOK = """
+read -r uptime _ < /proc/uptime
+read -r boot < /proc/sys/kernel/random/boot_id
+echo $uptime $boot $(stat -c %s /mnt/file) $(md5sum < /mnt/file)
+"""
 
 
 def host_of(server):
@@ -56,6 +72,33 @@ def virsh(host, *arguments):
         ['virsh', '-q', '-c',
          compute.uri(settings_.from_environment(), host), *arguments],
         text=True, timeout=60, check=True, stdout=subprocess.PIPE).stdout
+
+
+def fill(server):
+    """Put a file into the memory of a guest that has grown to 1 GiB.
+
+    :returns: what ``look_inside`` returns
+    """
+    _in_guest(server, _FILL)
+    uptime, rest = look_inside(server)
+    if rest[1] != str(_FILE_MIB << 20):
+        raise AssertionError('the guest has no such file: %s' % rest)
+    return uptime, rest
+
+
+def look_inside(server):
+    """Look into a guest with a file in its memory.
+
+    :returns: its uptime in seconds; which boot this is, and size and
+        checksum of the file
+    """
+    uptime, *rest = _in_guest(server, _LOOK).split()
+    return float(uptime), rest
+
+
+def _in_guest(server, script):
+    return agent.run(
+        functools.partial(virsh, host_of(server)), server.id, script)
 
 
 def domain_mb(server):
@@ -130,9 +173,19 @@ def shim():
 
 def force_down(host, is_down):
     """Let Nova believe that a host is down, or look for itself."""
+    _change_service(host, {'forced_down': is_down})
+
+
+def disable(host, is_disabled=True):
+    """Keep new servers from a host, or let them go there again."""
+    _change_service(
+        host, {'status': 'disabled' if is_disabled else 'enabled'})
+
+
+def _change_service(host, body):
     nova = cloud.connect('admin').compute
     (service,) = nova.get(
         '/os-services?binary=nova-compute&host=%s' % host,
         microversion='2.53').json()['services']
     nova.put('/os-services/' + service['id'], microversion='2.53',
-             json={'forced_down': is_down}).raise_for_status()
+             json=body).raise_for_status()

@@ -12,28 +12,11 @@
 
 """A server that has grown moves at its real size (design T5)."""
 
-import functools
-
 import ddt
 
-from tests.live import agent
 from tests.live import base
 from tests.live import cloud
 from tests.live import hosts
-
-#: More than is free of what the guest booted with.
-FILE_MIB = 450
-FILL = """
-mkdir /mnt
-mount -t ramfs ramfs /mnt
-dd if=/dev/urandom of=/mnt/part bs=1M count=1
-for part in $(seq %d); do cat /mnt/part; done > /mnt/file
-""" % FILE_MIB
-LOOK = """
-read -r uptime _ < /proc/uptime
-read -r boot < /proc/sys/kernel/random/boot_id
-echo $uptime $boot $(stat -c %s /mnt/file) $(md5sum < /mnt/file)
-"""
 
 
 @ddt.ddt
@@ -48,14 +31,12 @@ class MoveTest(base.LiveTest):
         server.wait_guest(
             '512 MiB more', lambda report: report['nodes'].get(1) ==
             512 * base.MIB_KB)
-        self._in_guest(server, FILL)
-        uptime, before = self._look(server)
-        self.assertEqual(str(FILE_MIB << 20), before[1])
+        uptime, before = hosts.fill(server)
         for total_mb in (1280, 1536):
             devices = server.memory()['devices']
             hosts.migrate_live(server)
             self.assertEqual(devices, server.memory()['devices'])
-            earlier, (uptime, after) = uptime, self._look(server)
+            earlier, (uptime, after) = uptime, hosts.look_inside(server)
             self.assertGreater(uptime, earlier)
             self.assertEqual(before, after)
             # It can grow where it is now.
@@ -74,18 +55,3 @@ class MoveTest(base.LiveTest):
         self.assertEqual([], server.memory()['devices'])
         self.grow(server, 1536)
         self.assert_total(server, 1536)
-
-    def _look(self, server):
-        """Look into the guest.
-
-        :returns: its uptime in seconds; which boot this is, and size and
-            checksum of the file
-        """
-        uptime, *rest = self._in_guest(server, LOOK).split()
-        return float(uptime), rest
-
-    @staticmethod
-    def _in_guest(server, script):
-        return agent.run(
-            functools.partial(hosts.virsh, hosts.host_of(server)),
-            server.id, script)

@@ -46,7 +46,7 @@ class DownTestCase(testtools.TestCase):
             del sys.modules[name]
 
     def test_sandbox(self):
-        self.settings.prepare(1)
+        self.settings.prepare([12])
         (self.settings.venv / 'bin').mkdir(parents=True)
         self.main.down(self.settings, PURGE)
         self.stop.assert_called_once_with(self.settings)
@@ -65,7 +65,7 @@ class DownTestCase(testtools.TestCase):
         self.assertEqual([], self.stop.mock_calls)
 
     def test_more_in_the_folder(self):
-        self.settings.prepare(1)
+        self.settings.prepare([12])
         (self.state / 'precious').mkdir()
         self.main.down(self.settings, PURGE)
         self.assertEqual(['precious'], [
@@ -73,7 +73,7 @@ class DownTestCase(testtools.TestCase):
 
     def test_what_cannot_be_removed(self):
         """It is said, and the next attempt goes on."""
-        self.settings.prepare(1)
+        self.settings.prepare([12])
         with mock.patch('shutil.rmtree', side_effect=OSError('busy')):
             self.assertRaises(
                 OSError, self.main.down, self.settings, PURGE)
