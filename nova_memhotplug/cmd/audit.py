@@ -104,6 +104,22 @@ class Difference:
     expected_mb: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Shims:
+    """How many guests of a host name the emulator shim.
+
+    :param host: its name
+    :param running: guests that run through it
+    :param stored: definitions that guests are started from
+    :param saved: suspended guests
+    """
+
+    host: str
+    running: int
+    stored: int
+    saved: int
+
+
 def differences(record: Record) -> Iterator[Difference]:
     """Compare everything on record about a server with its flavor.
 
@@ -149,6 +165,11 @@ class Audit:
     def problems(self) -> list[str]:
         """Sentences about what could not be read or done."""
         return [*self._census.problems, *self._problems]
+
+    @property
+    def shims(self) -> list[Shims]:
+        """The hosts with guests that name the emulator shim."""
+        return ty.cast(list[Shims], self._census.shims)
 
     @property
     def code(self) -> Code:

@@ -90,15 +90,20 @@ class Census:
         self._scope = scope
         # Whether a host can be asked, by its name.
         self._up: dict[str, bool] = {}
+        # What leads to the cell of a host, by its name.
+        self._contexts: dict[str, ty.Any] = {}
         #: Sentences about what could not be read.
         self.problems: list[str] = []
+        #: Hosts with guests that name the emulator shim.
+        self.shims: list[audit.Shims] = []
 
     def records(self) -> Iterator[audit.Record]:
         """Read what is on record of elastic servers, host by host.
 
         Each host is asked once for all of its servers, and several hosts at
         the same time. What cannot be read is noted among the problems, and
-        stops nothing else.
+        stops nothing else. In the end all hosts that answer have been asked
+        for the shim, too, unless servers are looked for by their UUIDs.
         """
         missing = set(self._scope.servers)
         for cell in self._cells():
@@ -110,6 +115,9 @@ class Census:
                         yield record
             except Exception as exc:
                 self._note('Cell %s' % (cell.name or cell.uuid), exc)
+        with futures.ThreadPoolExecutor(WORKERS) as pool:
+            self.shims += filter(None, pool.map(
+                self._shims_of, sorted(self._contexts)))
         self.problems += [
             'Server %s: there is none, or its memory cannot grow.' % uuid
             for uuid in sorted(missing)]
@@ -215,6 +223,7 @@ class Census:
             if not self._scope.hosts or service.host in self._scope.hosts:
                 self._up[service.host] = bool(
                     self._services.service_is_up(service))
+                self._contexts[service.host] = context
                 yield str(service.host)
 
     def _list(
@@ -308,6 +317,22 @@ class Census:
                 'Server %s: host %s cannot read its domain.' % (
                     record.uuid, record.host))
         return dataclasses.replace(record, guest_mb=guest_mb)
+
+    def _shims_of(self, host: str) -> audit.Shims | None:
+        """Ask a host for its shim; None where no guest is known to name it.
+
+        A host that cannot be asked has been named for its guests, or has
+        none that can grow.
+        """
+        if not self._up[host]:
+            return None
+        try:
+            found = self._hosts.count_shims(self._contexts[host], host)
+        except Exception as exc:
+            if not rpcapi.is_unsupported(exc):
+                self._note('Host %s' % host, exc)
+            return None
+        return audit.Shims(host, **found) if any(found.values()) else None
 
     def _is_up(self, context: ty.Any, host: str | None) -> bool:
         """Tell whether a host can be asked."""

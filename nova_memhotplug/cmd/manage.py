@@ -18,6 +18,7 @@ It runs where nova-api or nova-conductor runs, as ``nova-manage`` does.
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
+import dataclasses
 import sys
 
 from nova import config
@@ -31,6 +32,7 @@ from nova_memhotplug.cmd import census
 from nova_memhotplug.cmd import status
 
 PROG = 'nova-memhotplug-manage'
+SHIM_HEADER = ('Host', 'Running', 'Stored', 'Saved')
 HEADER = ('Server', 'Host', 'What differs', 'Has (MiB)', 'Flavor (MiB)')
 
 
@@ -106,6 +108,11 @@ def _print(result: audit.Audit) -> None:
         if found:
             print(title)
             print(status.table(HEADER, _rows(found)))
+    if result.shims:
+        print('Guests that name the emulator shim:')
+        print(status.table(SHIM_HEADER, (
+            tuple(map(str, dataclasses.astuple(one)))
+            for one in result.shims)))
     for problem in result.problems:
         print(problem, file=sys.stderr)
     print('%d servers compared, %d in transit left out' % (

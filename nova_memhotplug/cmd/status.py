@@ -29,8 +29,8 @@ import prettytable
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.conf import memhotplug
-from nova_memhotplug.core import domain
 from nova_memhotplug.core import strategies
+from nova_memhotplug.virt import emulator
 
 libvirt = importutils.try_import('libvirt')
 nova_options = importutils.try_import('nova.conf.libvirt')
@@ -220,22 +220,14 @@ def run_shim_remove(args: argparse.Namespace) -> int:
     """
     directory = _directory(args)
     connection = _try_to_connect(_options(args))
-    users = connection and _guests_of(directory, connection)
-    if users:
+    users = emulator.users(connection, str(directory)) if connection else {}
+    if any(users.values()):
         raise Failed('the shim is in use, and libvirt neither starts nor '
-                     'resumes a guest without it: %s' % ', '.join(users))
+                     'resumes a guest without it: %s' % ', '.join(
+                         sorted(set().union(*users.values()))))
     for line in shim.remove(directory):
         print(line)
     return checks.Code.SUCCESS
-
-
-def _guests_of(directory: pathlib.Path, connection: ty.Any) -> list[str]:
-    """Name the guests that are started through the shim, or will be."""
-    return [
-        guest.name() for guest in connection.listAllDomains()
-        if any(directory == pathlib.Path(domain.parse(
-            guest.XMLDesc(flags)).findtext('devices/emulator', '')).parent
-            for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE))]
 
 
 def table(

@@ -27,7 +27,7 @@ NAMESPACE = 'memhotplug'
 #: 1.1: get_launch
 #: 1.2: observe_memory, get_totals; resize_memory of a reserved total
 #: 1.3: use_memory
-#: 1.4: get_landing
+#: 1.4: get_landing, count_shims
 VERSION = '1.4'
 #: What a call needs that does not ask for more.
 _BASE_VERSION = '1.0'
@@ -125,6 +125,17 @@ class MemHotplugAPI:
         return _router().client(context).prepare(
             server=host, version='1.2').call(
                 context, 'get_totals', uuids=uuids)
+
+    def count_shims(self, context: ty.Any, host: str) -> ty.Any:
+        """Ask a host how many of its guests name the emulator shim.
+
+        :param context: a request context of the host's cell
+        :param host: name of the host
+        :returns: how many do that are ``running``, that have such a
+            ``stored`` definition, that are ``saved``
+        """
+        return _router().client(context).prepare(
+            server=host, version='1.4').call(context, 'count_shims')
 
     def resize_memory(
         self, context: ty.Any, instance: ty.Any, memory_mb: ty.Any, flavor:

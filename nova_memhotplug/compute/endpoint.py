@@ -126,6 +126,19 @@ class MemHotplugEndpoint:
         except errors.MemoryHotplugError as exc:
             raise exception.InternalError(str(exc))
 
+    @messaging.expected_exceptions(exception.InternalError)
+    def count_shims(self, context: ty.Any) -> dict[str, int]:
+        """Count the guests of this host that name the emulator shim.
+
+        :returns: how many do that are ``running``, that have such a
+            ``stored`` definition, that are ``saved``
+        :raises nova.exception.InternalError: if libvirt does not tell
+        """
+        try:
+            return ty.cast(dict[str, int], self._guests.shim_users())
+        except errors.MemoryHotplugError as exc:
+            raise exception.InternalError(str(exc))
+
     @messaging.expected_exceptions(
         exception.InstanceNotFound, exception.InternalError)
     def get_launch(

@@ -108,6 +108,15 @@ class CellTooSmall(StrategyUnavailable):
                'the reserved cell, and that node has %(memory_kib)d KiB.')
 
 
+class EmulatorGone(MemoryHotplugError):
+    """A suspended guest could not be started from what was saved of it."""
+
+    code = 'emulator_gone'
+    msg_fmt = ('This server is not resumed, and stays suspended: libvirt '
+               'cannot use the emulator %(path)s that it was started with'
+               '%(reason)s. Put that back first.')
+
+
 class CannotCarry(MemoryHotplugError):
     """A running guest would not go on after a live migration to a host.
 

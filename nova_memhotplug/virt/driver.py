@@ -40,6 +40,7 @@ from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import service
 from nova_memhotplug.core import compositions
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import strategies
@@ -222,6 +223,33 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             context, instance, network_info,
             block_device_info=block_device_info, destroy_disks=destroy_disks,
             destroy_secrets=destroy_secrets)
+
+    def resume(
+        self, context: ty.Any, instance: ty.Any, network_info: ty.Any,
+        block_device_info: ty.Any = None, share_info: ty.Any = None,
+    ) -> None:
+        """Start a guest from what was saved of it, if its emulator is there.
+
+        Else Nova would undefine the domain, and with it what was saved.
+
+        :raises nova.exception.InstanceFaultRollback: before anything is
+            done; the server then stays suspended
+        """
+        if states.is_elastic(instance.flavor):
+            self._check_emulator(instance)
+        super().resume(
+            context, instance, network_info, block_device_info, share_info)
+
+    def _check_emulator(self, instance: ty.Any) -> None:
+        """Check that libvirt can use the emulator of a guest."""
+        saved = domain.read(self._host.get_guest(instance).get_xml_desc())
+        reason = emulator.refusal(
+            self._host.get_connection(), saved.emulator, saved.arch)
+        if reason is not None:
+            raise exception.InstanceFaultRollback(exception.InvalidInput(
+                reason=str(errors.EmulatorGone(
+                    path=saved.emulator,
+                    reason=reason and ' (%s)' % reason))))
 
     def rescue(
         self, context: ty.Any, instance: ty.Any, network_info: ty.Any,

@@ -15,13 +15,16 @@
 libvirt may run in another root file system than this process.
 """
 
+from collections.abc import Iterator
 import dataclasses
 import errno
+import posixpath
 import typing as ty
 
 from oslo_log import log as logging
 from oslo_utils import importutils
 
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import strategies
 
 libvirt = importutils.try_import('libvirt')
@@ -50,6 +53,43 @@ def refusal(connection: ty.Any, path: str, arch: str) -> str | None:
             return ''
         return str(exc)
     return None
+
+
+def users(connection: ty.Any, directory: str) -> dict[str, list[str]]:
+    """Name the guests that are started through the shim, or will be.
+
+    :param connection: a ``libvirt.virConnect``, perhaps in Nova's proxy
+    :param directory: ``[memhotplug] shim_directory``
+    :returns: names of the domains that ``running`` guests have, of those
+        with such a ``stored`` definition, and of those with a guest that is
+        ``saved``, as Nova's suspend does
+    :raises libvirt.libvirtError: if libvirt does not tell
+    :raises UnreadableDomain: if what it tells is not XML
+    """
+    found: dict[str, list[str]] = {'running': [], 'stored': [], 'saved': []}
+    for guest in connection.listAllDomains(
+            libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE |
+            libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE):
+        try:
+            for state, xml in _definitions(guest):
+                path = domain.parse(xml).findtext('devices/emulator', '')
+                if posixpath.dirname(path) == directory.rstrip('/'):
+                    found[state].append(guest.name())
+        except libvirt.libvirtError as exc:
+            # It has gone meanwhile.
+            if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+    return found
+
+
+def _definitions(guest: ty.Any) -> Iterator[tuple[str, str]]:
+    """Read all that libvirt has of a guest."""
+    if guest.isActive():
+        yield 'running', guest.XMLDesc(0)
+    if guest.isPersistent():
+        yield 'stored', guest.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    if guest.hasManagedSaveImage(0):
+        yield 'saved', guest.managedSaveGetXMLDesc(0)
 
 
 def look(

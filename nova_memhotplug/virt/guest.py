@@ -28,6 +28,7 @@ from oslo_log import log as logging
 from oslo_utils import importutils
 import tenacity
 
+from nova_memhotplug.common import options
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
@@ -35,11 +36,14 @@ from nova_memhotplug.models import registry
 from nova_memhotplug.virt import address_space
 from nova_memhotplug.virt import agent
 from nova_memhotplug.virt import config
+from nova_memhotplug.virt import emulator
 from nova_memhotplug.virt import metadata
 from nova_memhotplug.virt import monitor
 
 libvirt = importutils.try_import('libvirt')
 libvirt_qemu = importutils.try_import('libvirt_qemu')
+
+CONF = options.CONF
 
 LOG = logging.getLogger(__name__)
 
@@ -125,6 +129,19 @@ class Guests:
         wanted = set(uuids)
         return {uuid: _total_mb(live)
                 for uuid, live in self.running().items() if uuid in wanted}
+
+    def shim_users(self) -> dict[str, int]:
+        """Count the guests of the host that name the emulator shim.
+
+        :returns: how many do that are ``running``, that have such a
+            ``stored`` definition, that are ``saved``
+        :raises HypervisorRefused: if libvirt does not tell
+        :raises UnreadableDomain: if what it tells is not XML
+        """
+        with _refusals():
+            return {state: len(names) for state, names in emulator.users(
+                self._host.get_connection(),
+                CONF.memhotplug.shim_directory).items()}
 
     def running(self) -> dict[str, 'LiveGuest']:
         """List the guests of the host that run, paused ones included.

@@ -243,6 +243,13 @@ class Domain(fakelibvirt.Domain):
                         % alias)
                 devices.remove(found[0])
 
+    def managedSave(self, flags):
+        super().managedSave(flags)
+        self._state = fakelibvirt.VIR_DOMAIN_SHUTOFF
+
+    def managedSaveGetXMLDesc(self, flags):
+        return self.XMLDesc(fakelibvirt.VIR_DOMAIN_XML_INACTIVE)
+
     def metadata(self, kind, uri, flags):
         """Return Nova's element; libvirt takes the namespace away."""
         return self._metadata[flags]

@@ -182,6 +182,48 @@ class TestAudit(AuditTestBase):
         self.assert_books(server, 1152)
 
 
+class TestShims(AuditTestBase):
+
+    def setUp(self):
+        super().setUp()
+        self.start_compute('compute2', self.host_info())
+        for host in ('compute1', 'compute1', 'compute1', 'compute2'):
+            server = self._create_server(
+                networks='none', host=host, api=self.admin_api,
+                flavor_id=self.create_flavor(base.ELASTIC))
+        self._suspend_server(server)
+        self.boot()
+
+    def test_counted(self):
+        result = self.audit()
+        self.assert_clean(result)
+        self.assertEqual([audit.Shims('compute1', 3, 3, 0),
+                          audit.Shims('compute2', 0, 1, 1)], result.shims)
+
+    def test_scopes(self):
+        self.assertEqual([audit.Shims('compute2', 0, 1, 1)],
+                         self.audit(hosts=['compute2']).shims)
+        self.assertEqual([], self.audit(servers=[uuids.nothing]).shims)
+
+    def test_none(self):
+        self.flags(shim_directory='/elsewhere', group='memhotplug')
+        result = self.audit()
+        self.assert_clean(result)
+        self.assertEqual([], result.shims)
+
+    def test_not_known(self):
+        """An earlier version does not count; a fault is named."""
+        method = rpcapi.MemHotplugAPI, 'count_shims'
+        for error, problems in (
+                (messaging.UnsupportedVersion('1.4', 'count_shims'), []),
+                (messaging.MessagingTimeout('no reply'), [
+                    'Host compute%d: MessagingTimeout: no reply' % number
+                    for number in (1, 2)])):
+            with mock.patch.object(*method, side_effect=error):
+                result = self.audit()
+            self.assertEqual(([], problems), (result.shims, result.problems))
+
+
 class TestCost(AuditTestBase):
 
     def count(self):

@@ -93,6 +93,8 @@ CALLABLES = (
     ('nova.virt.libvirt.driver.LibvirtDriver.destroy',
      'self context instance network_info block_device_info destroy_disks '
      'destroy_secrets'),
+    ('nova.virt.libvirt.driver.LibvirtDriver.resume',
+     'self context instance network_info block_device_info share_info'),
     ('nova.virt.libvirt.driver.LibvirtDriver.rescue',
      'self context instance network_info image_meta rescue_password '
      'block_device_info share_info'),

@@ -412,6 +412,35 @@ class TestSource(DestinationTestBase):
             self.assert_refused('host compute1 says', 'odd')
 
 
+class TestSuspended(DestinationTestBase):
+    """What was saved of a guest names the shim, too (P10)."""
+
+    def test_resume_without_the_shim(self):
+        self.grown()
+        before = self.guest(self.server)
+        self._suspend_server(self.server)
+        there = self.memory_libvirt.shim_directory
+        self.memory_libvirt.shim_directory = '/nowhere'
+        self.api.post_server_action(self.server['id'], {'resume': {}})
+        self.wait_idle(self.server)
+        server = self._wait_for_state_change(self.server, 'SUSPENDED')
+        self.assertTrue(self.fake_domain(server).hasManagedSaveImage(0))
+        self.assertIn(
+            'libvirt cannot use the emulator %s that' % before.emulator,
+            self.stdlog.logger.output)
+        # Once it is back, the server goes on.
+        self.memory_libvirt.shim_directory = there
+        self._resume_server(server)
+        self.assertEqual(before, self.guest(self.server))
+
+    def test_resume(self):
+        """A server that cannot grow is resumed as ever."""
+        server = self.boot()
+        self._suspend_server(server)
+        self.memory_libvirt.shim_directory = '/nowhere'
+        self._resume_server(server)
+
+
 class TestForcedHost(DestinationTestBase):
     """A host without the extension runs no check of ours."""
 

@@ -18,6 +18,7 @@ import io
 from unittest import mock
 
 import ddt
+import fixtures
 import testtools
 
 from nova_memhotplug.cmd import audit
@@ -48,6 +49,7 @@ class Census:
                          for number, looks in enumerate(servers)}
         self._failure = failure
         self.problems = []
+        self.shims = []
         self.corrected = []
 
     def records(self):
@@ -136,6 +138,15 @@ class AuditTest(testtools.TestCase):
         self.assertIn('| bad    | a    | live domain  | 1152      | 1024', out)
         self.assertEqual('1 differences', out.splitlines()[-1])
         self.assertNotIn(GOOD.uuid, out)
+
+    def test_shims(self):
+        """They are no difference."""
+        self.useFixture(fixtures.MockPatchObject(
+            audit.Audit, 'shims', [audit.Shims('a', 3, 4, 1)]))
+        code, out, _err = self._run(servers=[[GOOD]])
+        self.assertEqual(0, code)
+        self.assertIn('Guests that name the emulator shim:', out)
+        self.assertIn('| a    | 3       | 4      | 1     |', out)
 
     def test_leaves_out_what_is_in_transit(self):
         code, out, _err = self._run(

@@ -25,6 +25,7 @@ from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.cmd import status
 from nova_memhotplug.core import strategies
+from nova_memhotplug.virt import emulator
 
 Code = checks.Code
 
@@ -41,9 +42,12 @@ class StatusTestCase(testtools.TestCase):
         self.root.chmod(0o755)
         self._patch(shim, 'EMULATOR_DIRECTORIES', (self.root / 'bin',))
         self._patch(shim, 'OWNERS', (0, os.geteuid()))
-        self.libvirt = mock.Mock(libvirtError=LibvirtError)
+        self.libvirt = mock.Mock(
+            libvirtError=LibvirtError, VIR_CONNECT_LIST_DOMAINS_ACTIVE=1,
+            VIR_CONNECT_LIST_DOMAINS_INACTIVE=2, VIR_DOMAIN_XML_INACTIVE=2)
         self.libvirt.open.return_value.listAllDomains.return_value = []
-        self._patch(status, 'libvirt', self.libvirt)
+        for module in (status, emulator):
+            self._patch(module, 'libvirt', self.libvirt)
 
     def _patch(self, target, name, value):
         patch = mock.patch.object(target, name, value)
@@ -179,25 +183,30 @@ class StatusTestCase(testtools.TestCase):
         self.assertFalse(path.parent.exists())
 
     def test_shim_remove_while_it_is_in_use(self):
-        """Running, or by what is defined and will be started."""
+        """Running, saved, or by what is defined and will be started."""
         self._emulator()
         self._shim('install')
         ours = '%s/shim/qemu-system-x86_64' % self.root
         guests = []
-        for name, live, stored in (('a', ours, '/q'), ('b', '/q', ours),
-                                   ('c', '/q', '/q')):
-            xml = ['<domain><devices><emulator>%s</emulator></devices>'
-                   '</domain>' % path for path in (live, stored)]
-            guests.append(mock.Mock(XMLDesc=xml.__getitem__))
-            guests[-1].name.return_value = name
-        self.libvirt.VIR_DOMAIN_XML_INACTIVE = 1
+        for name, live, stored, saved in (
+                ('a', ours, '/q', None), ('b', '/q', ours, None),
+                ('c', None, '/q', ours), ('d', '/q', '/q', '/q')):
+            xml = {flags: '<domain><devices><emulator>%s</emulator></devices>'
+                   '</domain>' % path
+                   for flags, path in ((0, live), (2, stored), (1, saved))}
+            guest = mock.Mock(XMLDesc=xml.__getitem__)
+            guest.name.return_value = name
+            guest.isActive.return_value = live is not None
+            guest.hasManagedSaveImage.return_value = saved is not None
+            guest.managedSaveGetXMLDesc.return_value = xml[1]
+            guests.append(guest)
         list_all = self.libvirt.open.return_value.listAllDomains
         list_all.return_value = guests
         code, _out, err = self._shim('remove')
         self.assertEqual(2, code)
-        self.assertIn('without it: a, b\n', err)
+        self.assertIn('without it: a, b, c\n', err)
         self.assertTrue((self.root / 'shim' / shim.SHIM).exists())
-        list_all.return_value = guests[2:]
+        list_all.return_value = guests[3:]
         self.assertEqual(0, self._shim('remove')[0])
 
     def test_shim_remove_without_one(self):

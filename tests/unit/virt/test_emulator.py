@@ -13,6 +13,7 @@
 """What libvirt says of the shim, and what is made of it."""
 
 import errno
+from unittest import mock
 
 import fixtures
 import testtools
@@ -54,6 +55,24 @@ ABSENT = ('QEMU-Binary kann nicht überprüft werden', 38, errno.ENOENT)
 # There is one: it is not executable, or AppArmor forbids to start it.
 CLOSED = ('QEMU binary %s is not executable' % PATH, 38, errno.EACCES)
 FORBIDDEN = ('Failed to start QEMU binary %s for probing' % PATH, 1, -1)
+
+
+class UsersTestCase(testtools.TestCase):
+    """The other states are in test_status and, in functional, test_audit."""
+
+    def test_gone_meanwhile(self):
+        library = self.useFixture(fixtures.MockPatchObject(
+            emulator, 'libvirt', mock.Mock(
+                libvirtError=LibvirtError, VIR_ERR_NO_DOMAIN=42,
+                VIR_CONNECT_LIST_DOMAINS_ACTIVE=1,
+                VIR_CONNECT_LIST_DOMAINS_INACTIVE=2))).mock
+        guest, connection = mock.Mock(), mock.Mock()
+        connection.listAllDomains.return_value = [guest]
+        guest.XMLDesc.side_effect = LibvirtError('gone', 42)
+        self.assertEqual({'running': [], 'stored': [], 'saved': []},
+                         emulator.users(connection, '/shim'))
+        library.VIR_ERR_NO_DOMAIN = 1
+        self.assertRaises(LibvirtError, emulator.users, connection, '/shim')
 
 
 class EmulatorTestCase(testtools.TestCase):
