@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 
 from lxml import etree
@@ -169,6 +170,11 @@ class GuestMemory:
         return self.cells[-1].id if self.cells else None
 
     @property
+    def misplaced_node(self) -> int | None:
+        """The first cell without memory that is not the last, or None."""
+        return empty_before_last(self.cells)
+
+    @property
     def reserved_cell(self) -> Cell | None:
         """The cell reserved for growth, or None."""
         if len(self.cells) > 1 and not self.cells[-1].has_cpus:
@@ -220,6 +226,20 @@ class GuestMemory:
             if nodes and cell.backing and nodes == cell.backing.host_nodes:
                 return place
         return 0
+
+
+def empty_before_last(cells: Sequence[Cell]) -> int | None:
+    """Look for an empty cell where none may be.
+
+    libvirt 12.9 starts any layout. A guest with an empty cell before the last
+    one finds what is added in another node: two empty cells swap their
+    memory, and one that is the first is no node at all (facts-native.md,
+    section 3).
+
+    :param cells: all cells of a guest, by number
+    :returns: the number of the first such cell; None if there is none
+    """
+    return next((cell.id for cell in cells[:-1] if not cell.memory_kib), None)
 
 
 def parse(xml: str) -> etree._Element:

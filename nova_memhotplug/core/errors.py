@@ -258,6 +258,15 @@ class NoTargetCell(Refused):
                'add memory. Hard reboot the server.')
 
 
+class EmptyNode(Refused):
+    """A NUMA cell before the last has no memory."""
+
+    code = 'empty_node'
+    msg_fmt = ('NUMA node %(node)d has no memory. Only the last node of a '
+               'server that can grow may be empty: its guest would have the '
+               'memory that is added in another node.')
+
+
 class NoHotplug(Refused):
     """Guests of this architecture cannot take memory while they run."""
 

@@ -60,13 +60,18 @@ def lay_out(
     :param page_kib: huge page that backs the first cell, in KiB; 0 for none
     :returns: the layout
     :raises CellTooSmall: if the first cell has no memory to give away
+    :raises EmptyNode: if another cell than the last would have no memory
     """
     full = tuple(cells) or (
         domain.Cell(id=0, memory_kib=memory_kib, has_cpus=True),)
+    laid_out = _with_reserved(full, strategy, page_kib)
+    node = domain.empty_before_last(laid_out)
+    if node is not None:
+        raise errors.EmptyNode(node=node)
     max_kib = units.mb_to_kib(spec.max_memory_mb)
     can_grow = max_kib > memory_kib
     return Layout(
-        cells=_with_reserved(full, strategy, page_kib),
+        cells=laid_out,
         max_kib=max_kib if can_grow else None,
         slots=spec.slots if can_grow else 0)
 
@@ -79,7 +84,7 @@ def _with_reserved(
     size_kib = 0
     if strategy == strategies.TINY:
         size_kib = max(TINY_KIB, page_kib)
-    if size_kib >= cells[0].memory_kib:
+    if size_kib and size_kib >= cells[0].memory_kib:
         raise errors.CellTooSmall(
             size_kib=size_kib, memory_kib=cells[0].memory_kib)
     first = dataclasses.replace(

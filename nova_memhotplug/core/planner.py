@@ -347,6 +347,8 @@ def _room(
                     reach=_reach(guest, max_mb, step_mb))
     if guest.target_node is None:
         yield errors.NoTargetCell()
+    if guest.misplaced_node is not None:
+        yield errors.EmptyNode(node=guest.misplaced_node)
 
 
 def _reach(guest: domain.GuestMemory, max_mb: int, step_mb: int) -> str:

@@ -274,6 +274,32 @@ class TestContradictions(GuestXmlTestBase):
         self.assertIn('768', memory['reasons'][0]['message'])
 
 
+class TestEmptyNode(GuestXmlTestBase):
+    """Nova lets a flavor give a node no memory, below microversion 2.86."""
+
+    SPECS = base.ELASTIC | {
+        'hw:numa_nodes': '2', 'hw:numa_cpus.0': '0', 'hw:numa_mem.0': '512',
+        'hw:numa_cpus.1': '1', 'hw:numa_mem.1': '0'}
+
+    def test_refused(self):
+        """Also where libvirt would start it."""
+        self.memory_libvirt.domain.native_hosts.add('compute1')
+        self.restart_compute_service('compute1')
+        self.api_fixture.admin_api.microversion = '2.85'
+        self.fails_to_boot(self.SPECS, 'NUMA node 1 has no memory.')
+
+    def test_attached_by_hand(self):
+        """A guest that has such a node is not grown."""
+        server = self.boot_elastic()
+        guest = self.fake_domain(server)
+        for cell in guest._cells():
+            cell.set('memory', '0')
+        status, body = self.show(server)
+        self.assertEqual(200, status)
+        self.assertIn('empty_node', [
+            reason['code'] for reason in body['memory']['reasons']])
+
+
 class TestPersistentMemory(GuestXmlTestBase):
     """hw:pmem: live migration takes every memory device for one."""
 

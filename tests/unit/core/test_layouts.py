@@ -60,6 +60,27 @@ class LayoutTest(testtools.TestCase):
         # It has to be possible with another strategy, so with another host.
         self.assertIsInstance(exc, errors.StrategyUnavailable)
 
+    @ddt.data(
+        ([cell(0, 0), cell(1, 512)], 'native', 0),
+        ([cell(0, 0), cell(1, 512)], 'existing', 0),
+        ([cell(0, 512), cell(1, 0)], 'native', 1),
+        ([cell(0, 512), cell(1, 0)], 'shim', 1),
+        ([cell(0, 512), cell(1, 0)], 'tiny', 1),
+        ([cell(0, 512), cell(1, 0), cell(2, 512)], 'existing', 1))
+    @ddt.unpack
+    def test_one_empty_cell_and_the_last(self, cells, strategy, node):
+        """Later releases of libvirt start every other layout, too."""
+        exc = self.assertRaises(
+            errors.EmptyNode, layouts.lay_out, cells, 512 * MIB, SPEC,
+            strategy)
+        self.assertIn('NUMA node %d has' % node, str(exc))
+
+    def test_last_cell_empty_with_cpus(self):
+        """Memory for it is found in it (facts-native.md, section 3)."""
+        cells = (cell(0, 512), cell(1, 0))
+        self.assertEqual(cells, layouts.lay_out(
+            cells, 512 * MIB, SPEC, 'existing').cells)
+
     @ddt.data('shim', 'tiny', 'existing')
     def test_at_the_ceiling(self, strategy):
         made = layouts.lay_out([], 4096 * MIB, SPEC, strategy)

@@ -49,6 +49,9 @@ NODES = tuple(
 #: With and without a reserved cell.
 NUMA = dataclasses.replace(GUEST, cells=(*NODES, domain.Cell(2, 0, False)))
 NUMA_EXISTING = dataclasses.replace(GUEST, cells=NODES)
+TWO_EMPTY = dataclasses.replace(GUEST, cells=(
+    domain.Cell(0, 512 * MIB, True), domain.Cell(1, 0, True),
+    domain.Cell(2, 0, False)))
 
 
 #: A ceiling of 256 GiB, on two machine types.
@@ -217,6 +220,7 @@ class PlannerTest(testtools.TestCase):
         (GUEST, LOW_SPEC, 5000, errors.AboveFlavorCeiling, ['1536']),
         (GUEST, HIGH_SPEC, 4224, errors.AboveCeiling, ['4096', 'booted']),
         (CELLLESS, SPEC, 1024, errors.NoTargetCell, ['NUMA cell']),
+        (TWO_EMPTY, SPEC, 1024, errors.EmptyNode, ['node 1']),
         (NUMA, SPEC, 640, errors.Unaligned,
          ['640', 'steps of 256', '512', '768']),
         (with_dimm(64, 4 << 30), SPEC, 1024, errors.Misaligned,
