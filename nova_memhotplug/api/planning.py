@@ -200,7 +200,8 @@ class Inquiry:
         :param memory_mb: RAM the server is to have, in MiB
         :param flavor: the flavor to change to; None to keep its own
         """
-        return bool(flavor is not None or self.outlook(memory_mb).changes or
+        found = self.outlook(memory_mb)
+        return bool(flavor is not None or found.changes or found.removed or
                     self._instance.flavor.memory_mb != memory_mb)
 
     def can_use_memory(self) -> bool:
@@ -210,7 +211,7 @@ class Inquiry:
         """
         seen = self.known.seen
         return bool(seen and seen.guest.devices and self._node and
-                    rpcapi.can_use_memory(self._node))
+                    rpcapi.speaks(self._node, rpcapi.USE_VERSION))
 
     @functools.cached_property
     def known(self) -> Known:
@@ -318,7 +319,11 @@ class Inquiry:
         """List what host, flavor and guest have against a total."""
         yield from self.known.against
         yield from self._flavor()
-        yield from self.outlook(memory_mb, flavor).against
+        found = self.outlook(memory_mb, flavor)
+        yield from found.against
+        if found.removed and not rpcapi.speaks(
+                self._node, rpcapi.SHRINK_VERSION):
+            yield errors.HostUnaware()
 
     def _against_growth(self) -> Refusals:
         yield from self._state()

@@ -67,7 +67,9 @@ class API:
         is_plan = memory_mb is not None
         return planning.Inquiry(
             context, instance, self._rpcapi, self.servicegroup_api,
-            may_resize, is_live=ask_guest or not is_plan,
+            may_resize, is_live=(
+                ask_guest or memory_mb is None or
+                memory_mb < instance.flavor.memory_mb),
             ask_guest=ask_guest or is_plan and may_resize).report(memory_mb)
 
     def resize_memory(
@@ -84,7 +86,7 @@ class API:
         :returns: what is known, what is done, and whether that is anything
         :raises MemoryHotplugError: the first refusal, if it cannot be
         """
-        inquiry = self._inquire(context, instance)
+        inquiry = self._inquire(context, instance, memory_mb)
         for refusal in inquiry.refusals(memory_mb, flavor):
             if not isinstance(refusal, errors.AccountingFailed):
                 raise refusal
@@ -113,17 +115,22 @@ class API:
         :raises MemoryHotplugError: the first refusal, if it cannot be
         """
         # Nothing is told of a flavor that cannot be had in any case.
-        for refusal in self._inquire(context, instance).standing():
+        for refusal in self._inquire(
+                context, instance, instance.flavor.memory_mb).standing():
             raise refusal
         flavor = self._get_flavor(context, instance, flavor_id)
         return self.resize_memory(
             context, instance, (flavor or instance.flavor).memory_mb, flavor)
 
     def _inquire(
-        self, context: ty.Any, instance: ty.Any,
+        self, context: ty.Any, instance: ty.Any, memory_mb: int,
     ) -> planning.Inquiry:
+        """Ask the note of the guest, or the host where memory is to be taken
+        away: which devices are ours, only the live domain tells.
+        """
         return planning.Inquiry(
-            context, instance, self._rpcapi, self.servicegroup_api)
+            context, instance, self._rpcapi, self.servicegroup_api,
+            is_live=memory_mb < instance.flavor.memory_mb)
 
     @staticmethod
     def _get_flavor(
@@ -158,9 +165,10 @@ class API:
 
         Nova counts ``instance.memory_mb`` for the quota, so the next request
         of the project sees this one. Whoever ends the resize brings it to
-        what the server has then.
+        what the server has then; what it gives back counts until it has.
         """
-        self._save(instance, memory_mb, task_states.RESIZE_PREP,
+        self._save(instance, max(memory_mb, instance.flavor.memory_mb),
+                   task_states.RESIZE_PREP,
                    expected_vm_state=[vm_states.ACTIVE],
                    expected_task_state=[None])
         try:

@@ -25,6 +25,7 @@ from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
+from nova_memhotplug.core import shrinking
 
 Document = dict[str, ty.Any]
 
@@ -72,6 +73,7 @@ def resized(
         'current_mb': current_mb,
         'changed': is_changed,
         'devices': [_device(change.device) for change in outlook.changes],
+        'removed': [_device(dev) for dev in outlook.removed],
         'message': _message(outlook, current_mb, is_changed),
     }}
 
@@ -83,6 +85,8 @@ def _running(report: planning.Report) -> Document:
         'boot_mb': guest.boot_mb,
         'current_mb': guest.present_mb,
         'requested_mb': report.books_mb,
+        'min_mb': (shrinking.floor_mb(guest)
+                   if report.known.source == planning.HOST else None),
         'max_mb': planner.ceiling_mb(guest, report.spec),
         'step_mb': planner.total_step_mb(guest, seen.step_mb) or None,
         'slots': _slots(guest.slots, guest.used_slots),
@@ -103,6 +107,7 @@ def _stopped(report: planning.Report) -> Document:
         'boot_mb': books_mb,
         'current_mb': books_mb,
         'requested_mb': books_mb,
+        'min_mb': books_mb,
         'max_mb': spec.max_memory_mb if spec else books_mb,
         'step_mb': None,
         'slots': _slots(spec.slots if spec and has_room else 0, 0),
@@ -119,6 +124,7 @@ def _plan(outlook: planner.Outlook, is_admin: bool) -> Document:
         'memory_mb': outlook.wanted_mb,
         'possible': not outlook.against,
         'devices': [_device(change.device) for change in outlook.changes],
+        'removed': [_device(dev) for dev in outlook.removed],
         'reasons': _reasons(outlook.against, is_admin),
     }
 
@@ -161,6 +167,9 @@ def _message(
     added_mb = sum(change.device.size_mb for change in outlook.changes)
     if added_mb:
         return 'Memory is being added: %d MiB.' % added_mb
+    if outlook.removed:
+        return 'The guest is being asked to give back %d MiB.' % sum(
+            dev.size_mb for dev in outlook.removed)
     if is_changed:
         return ('The server has %d MiB already; its flavor is being brought '
                 'to that.' % current_mb)

@@ -199,8 +199,10 @@ def _check_outcome(memory: Document, accepted: Accepted) -> None:
     :raises: CommandError with the sentence of the API if it did not
     """
     outcome = _outcome(memory, accepted.request_id)
-    if (outcome.get('status') != 'failed' and
-            memory['current_mb'] >= accepted.memory['memory_mb']):
+    missing_mb = accepted.memory['memory_mb'] - memory['current_mb']
+    if accepted.memory.get('removed'):
+        missing_mb = -missing_mb
+    if outcome.get('status') != 'failed' and missing_mb <= 0:
         return
     reason = outcome.get('message') or 'it is not on record why'
     raise exceptions.CommandError(

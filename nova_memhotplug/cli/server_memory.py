@@ -28,7 +28,7 @@ Columns = tuple[tuple[str, ...], tuple[ty.Any, ...]]
 class Size(ty.NamedTuple):
     """A size as typed.
 
-    :param mb: the amount, in MiB
+    :param mb: the amount, in MiB; less than 0 to give memory back
     :param relative: whether it is to be added to what there is
     """
 
@@ -38,6 +38,7 @@ class Size(ty.NamedTuple):
 
 FORMATS = {
     'devices': columns.DevicesColumn,
+    'removed': columns.DevicesColumn,
     'guest': columns.GuestColumn,
     'last_resize': columns.OutcomeColumn,
     'reasons': columns.ReasonsColumn,
@@ -58,16 +59,19 @@ OUTCOMES = {
 def parse_size(text: str) -> Size:
     """Read the value of ``--size``.
 
-    :param text: ``8192`` for a total, ``+2048`` for an addition
+    :param text: ``8192`` for a total, ``+2048`` for an addition, ``-2048``
+        for what is to be given back; in MiB, or with ``M`` or ``G``
     :returns: a Size
     :raises: argparse.ArgumentTypeError
     """
-    match = re.fullmatch(r'(\+?)([0-9]+)', text)
+    match = re.fullmatch(r'([+-]?)([0-9]+)([MG]?)', text)
     if not match or int(match.group(2)) == 0:
         raise argparse.ArgumentTypeError(
-            "'%s' is no size: give the total in MiB (8192) or what to add "
-            "to it (+2048)" % text)
-    return Size(int(match.group(2)), bool(match.group(1)))
+            "'%s' is no size: give the total in MiB (8192, or 8G), what to "
+            "add to it (+2048) or what to give back (-2048)" % text)
+    sign, number, unit = match.groups()
+    mb = int(number) * (1024 if unit == 'G' else 1)
+    return Size(-mb if sign == '-' else mb, bool(sign))
 
 
 def parse_timeout(text: str) -> int:
@@ -141,7 +145,7 @@ class PlanServerMemory(_MemoryCommand):
 
 
 class SetServerMemory(_MemoryCommand):
-    """Grow the memory of a running server, without a reboot"""
+    """Change the memory of a running server, without a reboot"""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -167,13 +171,15 @@ class SetServerMemory(_MemoryCommand):
         if not (parsed_args.wait and accepted.memory.get('changed')):
             return self._columns(accepted.memory)
         after = memory_client.wait(accepted, parsed_args.timeout)
+        removed = accepted.memory.get('removed')
         return self._columns({
             'memory_mb': after['requested_mb'],
             'current_mb': after['current_mb'],
             'changed': True,
             'devices': after['devices'],
             'guest': after.get('guest'),
-            'message': OUTCOMES[(after.get('guest') or {}).get('confirmed')],
+            'message': ('given back by the guest' if removed else OUTCOMES[
+                (after.get('guest') or {}).get('confirmed')]),
         })
 
     def _resize(
@@ -189,4 +195,6 @@ class SetServerMemory(_MemoryCommand):
 def _add_size(parser: ty.Any, **kwargs: ty.Any) -> None:
     parser.add_argument(
         '--size', metavar='<size>', type=parse_size, **kwargs,
-        help='Wanted total in MiB, or +<MiB> to add to the present total')
+        help='Wanted total in MiB, +<MiB> to add to the present total, or '
+             '-<MiB> to give back of it; with the suffix G in GiB, and then '
+             'as --size=-2G if it is to be given back')

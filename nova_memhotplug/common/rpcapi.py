@@ -27,12 +27,15 @@ NAMESPACE = 'memhotplug'
 #: 1.1: get_launch
 #: 1.2: observe_memory, get_totals; resize_memory of a reserved total
 #: 1.3: use_memory
-#: 1.4: get_landing, count_shims
+#: 1.4: get_landing, count_shims; resize_memory to less
 VERSION = '1.4'
 #: What a call needs that does not ask for more.
 _BASE_VERSION = '1.0'
-#: What a host must speak to be asked for a resize, and to look into guests.
-_RESIZE_VERSION, _USE_VERSION = '1.2', '1.3'
+#: What a host must speak to be asked for a resize.
+_RESIZE_VERSION = '1.2'
+#: What it must speak to look once more what a guest uses, and to take memory
+#: away.
+USE_VERSION, SHRINK_VERSION = '1.3', '1.4'
 
 #: Where a host says in Nova's record of it (``ComputeNode.stats``) that it
 #: runs this extension, and which version of this interface.
@@ -56,18 +59,15 @@ def can_resize(compute_node: ty.Any) -> bool:
 
     :param compute_node: the ``nova.objects.ComputeNode`` of the host
     """
-    return _speaks(compute_node, _RESIZE_VERSION)
+    return speaks(compute_node, _RESIZE_VERSION)
 
 
-def can_use_memory(compute_node: ty.Any) -> bool:
-    """Tell whether a host can be asked to look into a guest once more.
+def speaks(compute_node: ty.Any, wanted: str) -> bool:
+    """Tell whether a host has a version of this interface.
 
     :param compute_node: the ``nova.objects.ComputeNode`` of the host
+    :param wanted: the version
     """
-    return _speaks(compute_node, _USE_VERSION)
-
-
-def _speaks(compute_node: ty.Any, wanted: str) -> bool:
     if not compute_node.obj_attr_is_set('stats'):
         return False
     version = compute_node.stats.get(STAT)
@@ -152,7 +152,7 @@ class MemHotplugAPI:
 
     def use_memory(self, context: ty.Any, instance: ty.Any) -> None:
         """Tell the instance's host to have its guest use what it has."""
-        self._client(context, instance, _USE_VERSION).cast(
+        self._client(context, instance, USE_VERSION).cast(
             context, 'use_memory', instance=instance)
 
     def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:

@@ -204,7 +204,7 @@ class MemHotplugEndpoint:
                 self._reconciler)
             fresh = objects.Instance.get_by_uuid(
                 context, instance.uuid, expected_attrs=_ATTRIBUTES)
-            if (not _is_prompt(instance, fresh, memory_mb) and
+            if (not _is_prompt(instance, fresh) and
                     history.is_over(context, fresh)):
                 # It has an end on record, and another may be under way.
                 LOG.warning('Request %s was given up before it arrived.',
@@ -289,7 +289,7 @@ class MemHotplugEndpoint:
             context, instance, memory_mb=instance.flavor.memory_mb, **kwargs)
 
 
-def _is_prompt(sent: ty.Any, fresh: ty.Any, memory_mb: int) -> bool:
+def _is_prompt(sent: ty.Any, fresh: ty.Any) -> bool:
     """Tell whether a request arrives as nova-api has sent it.
 
     Whoever gives up a request saves the instance after nova-api did, and
@@ -297,10 +297,9 @@ def _is_prompt(sent: ty.Any, fresh: ty.Any, memory_mb: int) -> bool:
 
     :param sent: the ``nova.objects.Instance`` that came with the request
     :param fresh: the instance as it is now
-    :param memory_mb: the wanted total, in MiB
     """
     return (fresh.task_state == task_states.RESIZE_PREP and
-            fresh.memory_mb == memory_mb and
+            fresh.memory_mb == sent.memory_mb and
             fresh.updated_at - sent.updated_at < _ROUNDING)
 
 

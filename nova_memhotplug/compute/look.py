@@ -155,8 +155,7 @@ class Look:
         :raises GuestRefused: if the agent answers, but the memory is not
             there
         """
-        guest = self.live.read()
-        self._after = dataclasses.replace(self.before, guest=guest)
+        guest = self.look_again()
         had = {dev.alias for dev in self.before.guest.devices}
         added = [dev for dev in guest.devices
                  if dev.is_ram and dev.alias not in had]
@@ -167,6 +166,17 @@ class Look:
             return False
         self._check_whole_blocks(added, block_mb)
         return self._judge(self._wait(added, block_mb), added)
+
+    def look_again(self) -> domain.GuestMemory:
+        """Read what the guest has after a change.
+
+        :returns: that
+        :raises UnreadableDomain: if its domain cannot be read
+        :raises HypervisorRefused: if libvirt does not tell
+        """
+        guest: domain.GuestMemory = self.live.read()
+        self._after = dataclasses.replace(self.before, guest=guest)
+        return guest
 
     def note(self) -> str | None:
         """Make a note of what the guest has.

@@ -12,6 +12,9 @@
 
 """The resize transaction: look, claim, attach, confirm, commit.
 
+A smaller total is reached the other way round: what the guest has let go of is
+given back.
+
 It runs under Nova's lock of the instance. What the guest has is read from the
 live domain before and after (design T2); memory is claimed before the first
 device is attached, and what was claimed is given back when that fails (T3).
@@ -140,13 +143,10 @@ class MemoryResize:
         found = self._settled(seen)
         plan = self._plan(seen, wanted_mb, flavor)
         try:
-            self._books.claim(
-                self._context, self._instance, found, wanted_mb,
-                plan.own_cells_mb, flavor)
-            self._add(seen, plan)
-            metadata = _Metadata(self._context, self._instance)
-            if plan.changes:
-                seen.confirm()
+            if plan.removed:
+                metadata = self._shrink(seen, plan, flavor)
+            else:
+                metadata = self._grow(seen, plan, found, flavor)
             self._check_alive(live)
             self._books.commit(
                 self._context, self._instance, wanted_mb, plan.own_cells_mb,
@@ -155,16 +155,60 @@ class MemoryResize:
             self._committed = _Commit(
                 wanted_mb, plan.own_cells_mb, self._instance.flavor)
         except Exception as exc:
-            LOG.warning('Memory could not be added: %s', exc,
+            LOG.warning('Memory could not be changed: %s', exc,
                         instance=self._instance)
-            if isinstance(exc, errors.HypervisorGone):
-                self._reconciler.remember(self._instance, is_cut_short=True)
+            if isinstance(exc, errors.HypervisorRefused):
+                self._reconciler.remember(self._instance, is_cut_short=(
+                    isinstance(exc, errors.HypervisorGone)))
             self._undo(live, {dev.alias for dev in seen.before.guest.devices})
             raise
         self._reconciler.remember(self._instance)
-        LOG.info('Memory grown from %(present)d to %(wanted)d MiB.',
+        LOG.info('Memory brought from %(present)d to %(wanted)d MiB.',
                  {'present': plan.present_mb, 'wanted': wanted_mb},
                  instance=self._instance)
+
+    def _grow(
+        self, seen: look.Look, plan: planner.Plan,
+        found: placement.Allocation, flavor: ty.Any,
+    ) -> _Metadata:
+        """Claim what is to be added, and add it.
+
+        :returns: the system metadata of the instance, read meanwhile
+        """
+        self._books.claim(
+            self._context, self._instance, found, plan.wanted_mb,
+            plan.own_cells_mb, flavor)
+        self._add(seen, plan)
+        metadata = _Metadata(self._context, self._instance)
+        if plan.changes:
+            seen.confirm()
+        return metadata
+
+    def _shrink(
+        self, seen: look.Look, plan: planner.Plan, flavor: ty.Any,
+    ) -> _Metadata:
+        """Take devices away, one after the other, and then give back what
+        was claimed for them.
+
+        If that fails, the server has given up its memory all the same, and
+        the periodic task follows.
+
+        :returns: the system metadata of the instance, read meanwhile
+        """
+        for dev in plan.removed:
+            seen.live.take_back({dev.alias})
+        metadata = _Metadata(self._context, self._instance)
+        seen.look_again()
+        try:
+            self._books.claim(
+                self._context, self._instance,
+                self._books.allocation(self._context, self._instance),
+                plan.wanted_mb, plan.own_cells_mb, flavor)
+        except errors.MemoryHotplugError as exc:
+            LOG.warning('The claim of what the guest has given back stays '
+                        'until the next periodic task: %s', exc,
+                        instance=self._instance)
+        return metadata
 
     def report(self) -> None:
         """Report the usage of the host, and tell the guest's domain of its
@@ -253,7 +297,7 @@ class MemoryResize:
         plan = planner.plan(
             seen.before.guest, spec, wanted_mb, seen.before.step_mb,
             specs.grow_of(spec), seen.before.used_mb)
-        if plan.changes and seen.before.excluded:
+        if (plan.changes or plan.removed) and seen.before.excluded:
             raise seen.before.excluded
         return plan
 

@@ -187,11 +187,13 @@ class StartedWithoutRoom(BootedInelastic):
 
 
 class Shrink(Refused):
-    """The wanted total is less than what the guest has."""
+    """No devices of the guest can be taken away to bring it to the total."""
 
     code = 'below_present_size'
     msg_fmt = ('%(wanted_mb)d MiB is less than the %(present_mb)d MiB this '
-               'server has; a running server cannot give memory back.')
+               'server has. A running server gives back what was added while '
+               'it ran, in whole devices and the last one first: it can be '
+               'brought %(reach)s.')
 
 
 class Unaligned(Refused):
@@ -377,6 +379,17 @@ class HypervisorRefused(MemoryHotplugError):
     code = 'hypervisor_refused'
     msg_fmt = 'The hypervisor refused: %(reason)s.'
     tenant_msg = 'The hypervisor did not take the memory.'
+
+
+class GuestKeeps(HypervisorRefused):
+    """The guest did not let go of a device in time, and may do so later."""
+
+    code = 'guest_keeps_memory'
+    msg_fmt = ('The guest keeps %(devices)s: it uses that memory, or did not '
+               'answer. What it has let go of is taken away.')
+    tenant_msg = ('The guest keeps memory that was to be taken away: it uses '
+                  'that, or did not answer. What it has let go of is taken '
+                  'away.')
 
 
 class HypervisorGone(HypervisorRefused):

@@ -25,6 +25,7 @@ from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import page_map
+from nova_memhotplug.core import shrinking
 from nova_memhotplug.core import units
 
 
@@ -76,12 +77,14 @@ class Plan:
         the one before has added; empty where it has that much
     :param own_cells_mb: RAM that each own cell of the guest is to have, in
         MiB
+    :param removed: devices to take away, in order
     """
 
     present_mb: int
     wanted_mb: int
     rounds: tuple[tuple[Change, ...], ...]
     own_cells_mb: tuple[int, ...]
+    removed: shrinking.Devices = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -94,13 +97,15 @@ class Outlook:
     """The way to a wanted total, or every reason against it.
 
     :param wanted_mb: RAM the server is to have, in MiB
-    :param changes: what would be done; empty where something is against it
+    :param changes: what would be added; empty where something is against it
+    :param removed: what would be taken away
     :param against: every reason against it, the most basic one first
     """
 
     wanted_mb: int
     changes: tuple[Change, ...] = ()
     against: tuple[errors.MemoryHotplugError, ...] = ()
+    removed: shrinking.Devices = ()
 
 
 def outlook(
@@ -124,9 +129,10 @@ def outlook(
     if against:
         return Outlook(wanted_mb, against=tuple(against))
     try:
-        return Outlook(wanted_mb, changes=plan(
-            seen.guest, spec, wanted_mb, seen.step_mb, grow,
-            seen.used_mb).changes)
+        found = plan(seen.guest, spec, wanted_mb, seen.step_mb, grow,
+                     seen.used_mb)
+        return Outlook(
+            wanted_mb, changes=found.changes, removed=found.removed)
     except errors.Refused as refusal:
         return Outlook(wanted_mb, against=(refusal,))
 
@@ -176,6 +182,13 @@ def plan(
     for refusal in refusals(guest, spec, wanted_mb, step_mb):
         raise refusal
     delta_mb = wanted_mb - guest.present_mb
+    if delta_mb < 0:
+        each_mb = delta_mb // max(1, len(guest.own_cells))
+        return Plan(
+            present_mb=guest.present_mb, wanted_mb=wanted_mb, rounds=(),
+            own_cells_mb=tuple(
+                cell_mb + each_mb for cell_mb in guest.own_cells_mb),
+            removed=shrinking.reachable(guest)[wanted_mb])
     pieces_mb = _pieces_mb(guest, delta_mb, step_mb, used_mb)
     return Plan(
         present_mb=guest.present_mb, wanted_mb=wanted_mb,
@@ -299,8 +312,7 @@ def refusals(
     if wanted_mb == guest.present_mb:
         return
     if wanted_mb < guest.present_mb:
-        yield errors.Shrink(
-            wanted_mb=wanted_mb, present_mb=guest.present_mb)
+        yield from shrinking.refusals(guest, wanted_mb)
         return
     if not step_mb:
         yield errors.NoHotplug(arch=guest.arch)

@@ -272,7 +272,8 @@ class LiveGuest:
         (facts-qemu-libvirt.md, section 6).
 
         :param aliases: names of devices of the live domain
-        :raises HypervisorRefused: if the guest keeps any of them
+        :raises GuestKeeps: if the guest keeps any of them
+        :raises HypervisorRefused: if libvirt does not ask it
         """
         asked = {alias for alias in sorted(aliases) if self._ask_for(alias)}
         # libvirt does not wait when a device is detached by its alias.
@@ -280,8 +281,7 @@ class LiveGuest:
         kept |= (aliases - asked) & self.aliases()
         self.forget_gone()
         if kept:
-            raise errors.HypervisorRefused(
-                reason='the guest keeps %s' % ', '.join(sorted(kept)))
+            raise errors.GuestKeeps(devices=', '.join(sorted(kept)))
 
     def _ask_for(self, alias: str) -> bool:
         """Ask the guest to let go of a device.

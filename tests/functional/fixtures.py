@@ -67,6 +67,8 @@ class Domain(fakelibvirt.Domain):
     before_attach = staticmethod(lambda domain, xml: None)
     #: The same before one is detached.
     before_detach = staticmethod(lambda domain, alias: None)
+    #: Whether the guest does not let go of a memory device, by its XML.
+    keeps = staticmethod(lambda device: False)
     #: Where the hosts have the emulator shim.
     shim_directory = None
     #: The hypervisors that a domain can migrate to, by the name of the host.
@@ -241,7 +243,9 @@ class Domain(fakelibvirt.Domain):
                     raise libvirt_error(
                         99, 'device not found: no device found with alias %s'
                         % alias)
-                devices.remove(found[0])
+                # libvirt says success before the guest has answered.
+                if devices is not self.live or not self.keeps(found[0]):
+                    devices.remove(found[0])
 
     def managedSave(self, flags):
         super().managedSave(flags)

@@ -140,7 +140,7 @@ class TestServersFromBefore(OptingInTestBase):
             server, 'flavor', 'host_unaware', 'not_elastic')
         self.assertEqual({
             'boot_mb': 512, 'current_mb': 512, 'requested_mb': 512,
-            'max_mb': 512, 'step_mb': None,
+            'min_mb': 512, 'max_mb': 512, 'step_mb': None,
             'slots': {'total': 0, 'used': 0, 'free': 0},
             'devices': [], 'zero_node': None, 'strategy': None,
             'bounce_buffer_mb': None, 'guest': None, 'last_resize': None,

@@ -82,6 +82,8 @@ class PlanTestBase(base.MemoryTestBase):
         self.put_note(server, text)
         self.assertIsNone(from_note.pop('guest'))
         self.assertIsNotNone(from_host.pop('guest'))
+        self.assertIsNone(from_note.pop('min_mb'))
+        self.assertIsNotNone(from_host.pop('min_mb'))
         del from_note['source'], from_host['source']
         for dev in from_host['devices']:
             dev['alias'] = dev['address'] = None
@@ -111,7 +113,7 @@ class TestSource(PlanTestBase):
         memory, plan, codes = self.plan_from('note', server, 1024)
         self.assertEqual({
             'boot_mb': 512, 'current_mb': 512, 'requested_mb': 512,
-            'max_mb': 4096, 'step_mb': 128,
+            'min_mb': None, 'max_mb': 4096, 'step_mb': 128,
             'slots': {'total': 8, 'used': 0, 'free': 8},
             'devices': [], 'zero_node': 1, 'strategy': 'shim',
             'bounce_buffer_mb': 64,
@@ -119,7 +121,8 @@ class TestSource(PlanTestBase):
             'last_resize': None, 'source': 'note',
             'plan': {
                 'memory_mb': 1024, 'possible': True, 'reasons': [],
-                'devices': [{'model': 'dimm', 'node': 1, 'size_mb': 512}]},
+                'devices': [{'model': 'dimm', 'node': 1, 'size_mb': 512}],
+                'removed': []},
         }, memory)
         self.assertEqual(before, self.state(server))
 
@@ -611,21 +614,24 @@ class TestMovingNote(PlanTestBase):
 class TestReasons(PlanTestBase):
     """What a plan names is what the action refuses with."""
 
-    def _agree(self, server, status, memory_mb, *codes, api=None):
+    def _agree(self, server, status, memory_mb, *codes, api=None,
+               source='note'):
         """The action's answer is the plan's first reason."""
-        memory, plan, found = self.plan_from('note', server, memory_mb, api)
+        memory, plan, found = self.plan_from(source, server, memory_mb, api)
         self.assertEqual(list(codes), found)
         self.assertEqual([], plan['devices'])
         sentence = self.refused(
             server, status, memory_mb, api, code=codes[0])
         return plan['reasons'], sentence
 
-    @ddt.data((4224, 'above_ceiling'), (1000, 'unaligned'),
-              (384, 'below_present_size'))
+    @ddt.data((4224, 'above_ceiling', 'note'), (1000, 'unaligned', 'note'),
+              (384, 'below_present_size', 'host'))
     @ddt.unpack
-    def test_size(self, memory_mb, code):
+    def test_size(self, memory_mb, code, source):
+        """Which devices can be taken away, only the host can tell."""
         server = self.boot_elastic()
-        reasons, sentence = self._agree(server, 400, memory_mb, code)
+        reasons, sentence = self._agree(
+            server, 400, memory_mb, code, source=source)
         self.assertEqual(reasons[0]['message'], sentence)
 
     def test_every_one_of_them(self):

@@ -59,7 +59,7 @@ class TestShow(base.MemoryTestBase):
         self.assertEqual(200, status, body)
         self.assertEqual({'memory': {
             'boot_mb': 512, 'current_mb': 512, 'requested_mb': 512,
-            'max_mb': 4096, 'step_mb': 128,
+            'min_mb': 512, 'max_mb': 4096, 'step_mb': 128,
             'slots': {'total': 8, 'used': 0, 'free': 8},
             'devices': [], 'zero_node': 1, 'strategy': 'shim',
             'bounce_buffer_mb': 64,
@@ -93,8 +93,8 @@ class TestShow(base.MemoryTestBase):
         self.assertEqual(200, status, body)
         self.assertEqual(
             {'memory_mb': 1024, 'possible': True, 'reasons': [],
-             'devices': [{'model': 'dimm', 'node': 1, 'size_mb': 512}]},
-            body['memory']['plan'])
+             'devices': [{'model': 'dimm', 'node': 1, 'size_mb': 512}],
+             'removed': []}, body['memory']['plan'])
         # For what it has already.
         plan = self.show(server, 512)[1]['memory']['plan']
         self.assertEqual((True, []), (plan['possible'], plan['devices']))
@@ -329,7 +329,7 @@ class TestResize(base.MemoryTestBase):
             {'memory': {
                 'memory_mb': 1024, 'current_mb': 512, 'changed': True,
                 'devices': [{'model': 'dimm', 'node': 1, 'size_mb': 512}],
-                'message': 'Memory is being added: 512 MiB.'}}, body)
+                'removed': [], 'message': 'Memory is being added: 512 MiB.'}}, body)
         self.assert_books(server, 1024)
 
         (action,) = self.events(server)

@@ -36,7 +36,7 @@ DEVICE = {'model': 'dimm', 'alias': 'ua-memhotplug-0', 'slot': 0,
 PLANNED = {'model': 'dimm', 'node': 1, 'size_mb': 512}
 MEMORY = {
     'boot_mb': 512, 'current_mb': 1024, 'requested_mb': 1024,
-    'max_mb': 4096, 'step_mb': 128,
+    'min_mb': 512, 'max_mb': 4096, 'step_mb': 128,
     'slots': {'total': 8, 'used': 1, 'free': 7},
     'devices': [DEVICE], 'zero_node': 1, 'strategy': 'shim',
     'bounce_buffer_mb': 64,
@@ -46,7 +46,7 @@ MEMORY = {
                     'message': None},
 }
 ACCEPTED = {'memory_mb': 1024, 'current_mb': 512, 'changed': True,
-            'devices': [PLANNED], 'message': 'The memory is being added.'}
+            'devices': [PLANNED], 'removed': [], 'message': 'The memory is being added.'}
 
 
 def answer(status, body=None, **headers):
@@ -373,6 +373,28 @@ class SetTestCase(CommandTestCase):
         self.assertEqual('attached, not confirmed',
                          self.wait(compute)['message'])
 
+    def test_wait_until_it_is_given_back(self):
+        compute = FakeCompute(
+            resize=[accepted(memory_mb=512, devices=[], removed=[PLANNED])],
+            server=[server()], memory=[memory(current_mb=512)])
+        after = self.wait(compute)
+        self.assertEqual((512, 'given back by the guest'),
+                         (after['current_mb'], after['message']))
+
+    def test_wait_for_what_the_guest_keeps(self):
+        self.assert_failed(
+            'The resize failed: it is not on record why. The server has 1024 '
+            'MiB.', FakeCompute(
+                resize=[accepted(memory_mb=512, removed=[PLANNED])],
+                server=[server()], memory=[memory(last_resize=None)]))
+
+    def test_give_back(self):
+        compute = FakeCompute(
+            resize=[accepted(memory_mb=512)], memory=[memory()])
+        self.set(compute, '--size', '-512')
+        self.assertEqual({'resizeMemory': {'memory_mb': 512}},
+                         compute.requests[-1][2])
+
     def test_wait_for_a_repeated_request(self):
         compute = FakeCompute(resize=[accepted(changed=False)])
         self.assertIs(False, self.wait(compute)['changed'])
@@ -431,17 +453,20 @@ class SetTestCase(CommandTestCase):
 @ddt.ddt
 class ArgumentsTestCase(testtools.TestCase):
 
-    @ddt.data(('8192', 8192, False), ('+2048', 2048, True))
+    @ddt.data(('8192', 8192, False), ('+2048', 2048, True),
+              ('-512', -512, True), ('8G', 8192, False), ('512M', 512, False),
+              ('+2G', 2048, True), ('-1G', -1024, True))
     @ddt.unpack
     def test_size(self, text, mb, relative):
         self.assertEqual(server_memory.Size(mb, relative),
                          server_memory.parse_size(text))
 
-    @ddt.data('', '0', '+0', '-512', '8G', '1.5', '+', '1 024', '٣')
+    @ddt.data('', '0', '+0', '-0', '0G', '8T', '8g', '8 G', '--512', '1.5',
+              '+', 'G', '1 024', '٣')
     def test_bad_size(self, text):
         exc = self.assertRaises(argparse.ArgumentTypeError,
                                 server_memory.parse_size, text)
-        self.assertIn('total in MiB (8192)', str(exc))
+        self.assertIn('total in MiB (8192, or 8G)', str(exc))
 
     @ddt.data('', '0', '-1', '1.5', 'x')
     def test_bad_timeout(self, text):

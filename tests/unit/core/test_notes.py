@@ -107,15 +107,20 @@ class NotesTest(testtools.TestCase):
             device.MemoryDevice('nvdimm', 256, None, 4))),
         dataclasses.replace(grown(512), arch='aarch64'))
     def test_same_plans(self, guest):
-        """Whatever is asked, the answer is that of the guest itself."""
+        """Whatever is asked, the answer is that of the guest itself.
+
+        Who asks for less does not believe a note: which devices are ours,
+        only the live domain tells.
+        """
         note = observations.Observation(guest, 128, 'shim')
         text = notes.write(note)
         self.assertIsNotNone(text)
         self.assertLessEqual(len(text), notes.MAX_LENGTH)
         read = notes.read(text)
         for wanted_mb in (1, 512, 513, 640, 1024, 1280, 4096, 4224, 2 ** 31):
-            self.assertEqual(
-                plans(note, wanted_mb), plans(read, wanted_mb))
+            if wanted_mb >= guest.present_mb:
+                self.assertEqual(
+                    plans(note, wanted_mb), plans(read, wanted_mb))
         self.assertEqual(text, notes.write(read))
 
     @ddt.data(0, 128, 2048)
