@@ -99,10 +99,13 @@ class Fault:
 
     :param inject: does it, given an ``Attempt``
     :param repair: what the operator does before the resize is repeated
+    :param is_of_growth: whether it concerns something that a server does not
+        do when it gives memory back
     """
 
     inject: Callable[[Attempt], None]
     repair: Callable[[Attempt], None] = lambda attempt: None
+    is_of_growth: bool = False
 
 
 def _at(point, action):
@@ -269,9 +272,10 @@ def _empty_host(attempt):
     _reserve(path, dict(now, reserved=before['reserved']))
 
 
-def _killed(what, kill, points):
-    return {'%s-killed-%s' % (what, point): Fault(_at(point, kill))
-            for point in points}
+def _killed(what, kill, when):
+    return {'%s-killed-%s' % (what, point): Fault(
+        _at(point, kill), is_of_growth=point == points.AFTER_ATTACH)
+        for point in when}
 
 
 #: What happens when, by name.
@@ -282,7 +286,8 @@ FAULTS = {
         points.AFTER_COMMIT, points.BEFORE_EVENT)),
     'compute-killed-in-attach': Fault(_in_attach(_kill_compute)),
     'compute-killed-after-event': Fault(_kill_compute_at_the_end),
-    'host-filled': Fault(_fill_host_between, _empty_host),
+    'host-filled': Fault(
+        _fill_host_between, _empty_host, is_of_growth=True),
     **_killed('api', _kill_api, (
         points.BEFORE_CAST, points.AFTER_CAST)),
     'broker-restarted-after-cast': Fault(
@@ -304,7 +309,7 @@ FAULTS = {
     'guest-killed-in-attach': Fault(_in_attach(_kill_guest)),
     'guest-paused': Fault(_at(points.AFTER_CLAIM, _suspend), _resume),
     'address-taken': Fault(
-        _at(points.AFTER_CLAIM, _misalign), _align),
+        _at(points.AFTER_CLAIM, _misalign), _align, is_of_growth=True),
 }
 
 #: Faults that take minutes, because RPC has to time out.

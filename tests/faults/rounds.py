@@ -22,6 +22,8 @@ from tests.faults import pauses
 from tests.faults import subject as subject_mod
 
 STEPS_MB = (128, 256, 384, 512)
+#: In how many of the rounds a server that can give memory back does so.
+SHRINKING = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +100,19 @@ class Runner:
         server = self._subject.server
         before_mb = server.fresh.flavor['ram']
         attempt = faults.Attempt(
-            self._machine, server, before_mb + rng.choice(STEPS_MB), rng)
+            self._machine, server, before_mb + self._step_mb(fault, rng), rng)
         fault.inject(attempt)
         self._machine.start()
         attempt.join()
         return self._judge(name, fault, attempt, before_mb)
+
+    def _step_mb(self, fault, rng):
+        """Choose what a server is to get, or to give back: its last device."""
+        devices = self._subject.server.memory()['devices']
+        if (devices and not fault.is_of_growth and
+                rng.random() < SHRINKING):
+            return -devices[-1]['size_mb']
+        return rng.choice(STEPS_MB)
 
     def _judge(self, name, fault, attempt, before_mb):
         self._subject.wait_idle()
@@ -117,9 +127,18 @@ class Runner:
             reading.total, 'other')
         done = self._subject.make_usable(self._machine)
         fault.repair(attempt)
+        if self._has_folded(attempt):
+            return Outcome(name, '', ended, '%s, %s, nothing to give back' % (
+                details, done))
         problem = self._repeat(attempt)
         return Outcome(name, problem, ended, ', '.join(
             filter(None, (details, done, 'then %d' % attempt.wanted_mb))))
+
+    def _has_folded(self, attempt):
+        """Tell whether the guest was started anew with what it was to give
+        back, which is boot memory now.
+        """
+        return attempt.wanted_mb < self._subject.server.memory()['min_mb']
 
     def _repeat(self, attempt):
         """Ask for the same again.

@@ -329,7 +329,8 @@ class TestResize(base.MemoryTestBase):
             {'memory': {
                 'memory_mb': 1024, 'current_mb': 512, 'changed': True,
                 'devices': [{'model': 'dimm', 'node': 1, 'size_mb': 512}],
-                'removed': [], 'message': 'Memory is being added: 512 MiB.'}}, body)
+                'removed': [],
+                'message': 'Memory is being added: 512 MiB.'}}, body)
         self.assert_books(server, 1024)
 
         (action,) = self.events(server)

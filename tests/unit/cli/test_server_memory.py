@@ -46,7 +46,8 @@ MEMORY = {
                     'message': None},
 }
 ACCEPTED = {'memory_mb': 1024, 'current_mb': 512, 'changed': True,
-            'devices': [PLANNED], 'removed': [], 'message': 'The memory is being added.'}
+            'devices': [PLANNED], 'removed': [],
+            'message': 'The memory is being added.'}
 
 
 def answer(status, body=None, **headers):
