@@ -58,10 +58,12 @@ def write(seen: observations.Observation) -> str | None:
 
     :param seen: what is known of it
     :returns: the text; None if it has no room for all of the guest's
-        devices, or the address of one of them matters to a plan
+        devices, or the address of one of them matters to a plan, or how the
+        boot memory is divided among cells
     """
     guest = seen.guest
-    if any(planner.misaligned_devices(guest)):
+    if (any(planner.misaligned_devices(guest)) or
+            guest.misplaced_node is not None):
         return None
     text = json.dumps({
         'v': VERSION,
@@ -138,11 +140,12 @@ def _cells(
 ) -> Iterator[domain.Cell]:
     """Make the cells; Nova and core.layouts number them from 0.
 
-    No plan looks at how the boot memory is divided among them.
+    No plan looks at how the boot memory is divided among them, but that
+    each has some.
     """
     for number in range(count):
         yield domain.Cell(
-            id=number, memory_kib=0 if number else boot_kib, has_cpus=True)
+            id=number, memory_kib=boot_kib // count, has_cpus=True)
     if has_reserved:
         if not count:
             raise ValueError('the reserved cell is not the first one')

@@ -123,6 +123,12 @@ class NotesTest(testtools.TestCase):
                     plans(note, wanted_mb), plans(read, wanted_mb))
         self.assertEqual(text, notes.write(read))
 
+    def test_empty_node(self):
+        """Such a guest cannot grow, which no note says."""
+        self.assertIsNone(written(dataclasses.replace(GUEST, cells=(
+            domain.Cell(0, 512 * 1024, True), domain.Cell(1, 0, True),
+            domain.Cell(2, 0, False)))))
+
     @ddt.data(0, 128, 2048)
     def test_step(self, step_mb):
         note = notes.read(written(GUEST, step_mb, None))
