@@ -40,7 +40,6 @@ from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import service
 from nova_memhotplug.core import compositions
-from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import strategies
@@ -235,21 +234,14 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         :raises nova.exception.InstanceFaultRollback: before anything is
             done; the server then stays suspended
         """
-        if states.is_elastic(instance.flavor):
-            self._check_emulator(instance)
+        try:
+            if states.is_elastic(instance.flavor):
+                emulator.check_saved(self._host, instance)
+        except errors.EmulatorGone as exc:
+            raise exception.InstanceFaultRollback(
+                exception.InvalidInput(reason=str(exc)))
         super().resume(
             context, instance, network_info, block_device_info, share_info)
-
-    def _check_emulator(self, instance: ty.Any) -> None:
-        """Check that libvirt can use the emulator of a guest."""
-        saved = domain.read(self._host.get_guest(instance).get_xml_desc())
-        reason = emulator.refusal(
-            self._host.get_connection(), saved.emulator, saved.arch)
-        if reason is not None:
-            raise exception.InstanceFaultRollback(exception.InvalidInput(
-                reason=str(errors.EmulatorGone(
-                    path=saved.emulator,
-                    reason=reason and ' (%s)' % reason))))
 
     def rescue(
         self, context: ty.Any, instance: ty.Any, network_info: ty.Any,

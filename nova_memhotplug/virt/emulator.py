@@ -21,10 +21,12 @@ import errno
 import posixpath
 import typing as ty
 
+from nova import exception
 from oslo_log import log as logging
 from oslo_utils import importutils
 
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import errors
 from nova_memhotplug.core import strategies
 
 libvirt = importutils.try_import('libvirt')
@@ -53,6 +55,26 @@ def refusal(connection: ty.Any, path: str, arch: str) -> str | None:
             return ''
         return str(exc)
     return None
+
+
+def check_saved(host: ty.Any, instance: ty.Any) -> None:
+    """Check that libvirt can use the emulator of a suspended guest.
+
+    A server whose domain is not there, or cannot be read, is Nova's: it makes
+    the domain anew.
+
+    :param host: Nova's handle on the hypervisor
+    :param instance: a ``nova.objects.Instance``
+    :raises EmulatorGone: if it cannot
+    """
+    try:
+        saved = domain.read(host.get_guest(instance).get_xml_desc())
+    except (exception.InstanceNotFound, errors.UnreadableDomain):
+        return
+    reason = refusal(host.get_connection(), saved.emulator, saved.arch)
+    if reason is not None:
+        raise errors.EmulatorGone(
+            path=saved.emulator, reason=reason and ' (%s)' % reason)
 
 
 def users(connection: ty.Any, directory: str) -> dict[str, list[str]]:

@@ -433,6 +433,14 @@ class TestSuspended(DestinationTestBase):
         self._resume_server(server)
         self.assertEqual(before, self.guest(self.server))
 
+    def test_resume_without_a_domain(self):
+        """Nova makes it anew, as ever."""
+        self.grown()
+        self._suspend_server(self.server)
+        self.fake_domain(self.server).undefine()
+        self._resume_server(self.server)
+        self.assertEqual(1024, self.guest(self.server).boot_mb)
+
     def test_resume(self):
         """A server that cannot grow is resumed as ever."""
         server = self.boot()
