@@ -422,7 +422,8 @@ class TestSuspended(DestinationTestBase):
         there = self.memory_libvirt.shim_directory
         self.memory_libvirt.shim_directory = '/nowhere'
         self.api.post_server_action(self.server['id'], {'resume': {}})
-        self.wait_idle(self.server)
+        # The last that Nova does about it: it clears the task state twice.
+        self.notifier.wait_for_versioned_notifications('compute.exception')
         server = self._wait_for_state_change(self.server, 'SUSPENDED')
         self.assertTrue(self.fake_domain(server).hasManagedSaveImage(0))
         self.assertIn(
