@@ -84,6 +84,18 @@ take it.
                  (512, 'kernels since 5.12 with pages of 64 KiB'),
                  (1024, 'older kernels')]),
     cfg.IntOpt(
+        'vhost_user_regions',
+        default=8, min=1, max=512,
+        help="""
+Regions of memory that the process knows which serves ``vhostuser`` ports of
+this host, for example Open vSwitch with DPDK.
+
+A guest with such ports can have as many memory devices as are left when its
+boot memory has taken one for each NUMA node, and two more. 8 is what each
+such process knows. Set more only if it says so to QEMU
+(``VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS``); otherwise QEMU refuses.
+"""),
+    cfg.IntOpt(
         'confirm_timeout',
         default=30, min=1, max=600,
         help="""

@@ -23,9 +23,12 @@ from lxml import etree
 from nova_memhotplug.core import addresses
 from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import limits
 from nova_memhotplug.core import processors
 from nova_memhotplug.core import units
 
+#: Types of network ports that the kernel's module vhost can serve.
+_TAPS = frozenset(('bridge', 'network', 'ethernet', 'direct'))
 AGENT_CHANNEL = 'org.qemu.guest_agent.0'
 
 Reader = Callable[[etree._Element], device.MemoryDevice]
@@ -65,6 +68,9 @@ class GuestMemory:
         as libvirt knows
     :param machine: its machine type; empty if not known
     :param is_amd: whether its vCPUs are AMD's; None if not known
+    :param servers: who serves it, see ``core.limits``
+    :param most_devices: how many memory devices those let it have; None for
+        as many as it has slots
     """
 
     arch: str
@@ -79,6 +85,8 @@ class GuestMemory:
     is_agent_there: bool = True
     machine: str = ''
     is_amd: bool | None = None
+    servers: tuple[str, ...] = ()
+    most_devices: int | None = None
 
     @property
     def boot_mb(self) -> int:
@@ -115,6 +123,16 @@ class GuestMemory:
     def free_slots(self) -> int:
         """Slots that are free."""
         return max(0, self.slots - self.used_slots)
+
+    def within(self, regions: limits.Regions) -> 'GuestMemory':
+        """Add what the host allows.
+
+        :param regions: what those know who serve the guests of the host
+        """
+        return dataclasses.replace(self, most_devices=limits.most_devices(
+            regions, self.servers,
+            sum(1 for cell in self.cells if cell.memory_kib),
+            self.free_slots + len(self.devices)))
 
     @property
     def next_slots(self) -> list[int]:
@@ -287,7 +305,8 @@ def read(
         is_agent_there=(agent is not None and
                         agent.get('state') != 'disconnected'),
         machine=_type(root).get('machine', ''),
-        is_amd=_processor(root).is_amd)
+        is_amd=_processor(root).is_amd,
+        servers=tuple(sorted(set(_servers(root)))))
 
 
 def rebind(xml: str, host_nodes: Mapping[int, str]) -> str:
@@ -340,6 +359,27 @@ def _type(root: etree._Element) -> etree._Element:
     if element is None or element.get('arch') is None:
         raise errors.UnreadableDomain(reason='<os/type> has no arch')
     return element
+
+
+def _servers(root: etree._Element) -> Iterator[str]:
+    """Find out who has to know where the guest has its memory.
+
+    libvirt serves a virtio port by the kernel where it can, unless another
+    driver is named, or QEMU runs the guest without KVM (src/qemu/
+    qemu_interface.c, qemuInterfaceOpenVhostNet()).
+    """
+    has_kvm = root.get('type') == 'kvm'
+    if has_kvm:
+        yield limits.KVM
+    for port in root.iterfind('devices/interface'):
+        driver, model = port.find('driver'), port.find('model')
+        name = None if driver is None else driver.get('name')
+        if port.get('type') == 'vhostuser':
+            yield limits.VHOST_USER
+        elif (port.get('type') in _TAPS and name != 'qemu' and has_kvm and
+              model is not None and
+              model.get('type', '').startswith('virtio')):
+            yield limits.VHOST
 
 
 def _processor(root: etree._Element) -> processors.Processor:

@@ -553,6 +553,16 @@ class NoAddress(Refused):
                'frees them.')
 
 
+class NoFreeRegion(Refused):
+    """Who serves the guest can be told of no more memory devices."""
+
+    code = 'no_free_region'
+    msg_fmt = ('This server can have %(most)d memory devices, as its network '
+               'ports know no more regions of memory: it has %(present)d, and '
+               '%(needed)d more are needed. A hard reboot turns the added '
+               'memory into boot memory.')
+
+
 def by_code(code: str) -> type[MemoryHotplugError] | None:
     """Find an error by its code.
 

@@ -44,6 +44,8 @@ VERSION = 4
 _FIELDS = frozenset((
     'v', 'arch', 'boot', 'max', 'slots', 'cells', 'zero', 'page', 'step',
     'how', 'ga', 'dev'))
+#: A field of those guests alone whose network ports limit their devices.
+_MOST = 'most'
 _NAME = re.compile(r'[A-Za-z0-9_.-]+\Z')
 #: Larger than any size in MiB or KiB, node or slot there can be.
 _MAX_NUMBER = 2 ** 53
@@ -65,6 +67,7 @@ def write(seen: observations.Observation) -> str | None:
     if (any(planner.misaligned_devices(guest)) or
             guest.misplaced_node is not None):
         return None
+    most = guest.most_devices
     text = json.dumps({
         'v': VERSION,
         'arch': guest.arch,
@@ -78,6 +81,7 @@ def write(seen: observations.Observation) -> str | None:
         'how': seen.strategy,
         'ga': _agent(seen),
         'dev': _runs(guest.devices),
+        **({} if most is None else {_MOST: most}),
     }, separators=(',', ':'))
     return text if len(text) <= MAX_LENGTH else None
 
@@ -106,7 +110,7 @@ def read(text: str | None) -> observations.Observation | None:
 
 
 def _note(fields: ty.Any) -> observations.Observation:
-    if not isinstance(fields, dict) or set(fields) != _FIELDS:
+    if not isinstance(fields, dict) or set(fields) - {_MOST} != _FIELDS:
         raise ValueError('not the fields of a note')
     _number(fields['v'], VERSION, VERSION)
     seen = observations.Observation(
@@ -132,7 +136,8 @@ def _guest(fields: ty.Any) -> domain.GuestMemory:
             boot_kib)),
         devices=tuple(_devices(fields['dev'])),
         page_kib=_number(fields['page']),
-        has_agent=fields['ga'] is not None)
+        has_agent=fields['ga'] is not None,
+        most_devices=_optional(fields.get(_MOST), _MAX_SLOTS))
 
 
 def _cells(

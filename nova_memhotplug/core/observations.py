@@ -135,7 +135,8 @@ def _guest(fields: Mapping[str, ty.Any]) -> domain.GuestMemory:
         fields,
         cells=tuple(_backed(domain.Cell, one) for one in fields['cells']),
         devices=tuple(_backed(device.MemoryDevice, one)
-                      for one in fields['devices'])))
+                      for one in fields['devices']),
+        servers=tuple(fields.get('servers', ()))))
 
 
 _Kind = ty.TypeVar('_Kind')

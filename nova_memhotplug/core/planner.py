@@ -22,6 +22,7 @@ import itertools
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import limits
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import page_map
@@ -190,9 +191,11 @@ def plan(
                 cell_mb + each_mb for cell_mb in guest.own_cells_mb),
             removed=shrinking.reachable(guest)[wanted_mb])
     pieces_mb = _pieces_mb(guest, delta_mb, step_mb, used_mb)
+    rounds = tuple(_rounds(guest, pieces_mb, step_mb, grow))
+    limits.check_devices(guest.most_devices, len(guest.devices), (
+        not change.update for change in itertools.chain(*rounds)))
     return Plan(
-        present_mb=guest.present_mb, wanted_mb=wanted_mb,
-        rounds=tuple(_rounds(guest, pieces_mb, step_mb, grow)),
+        present_mb=guest.present_mb, wanted_mb=wanted_mb, rounds=rounds,
         own_cells_mb=tuple(
             cell_mb + part.size_mb for cell_mb, part in zip(
                 guest.own_cells_mb, shares(guest, delta_mb), strict=True)))

@@ -39,6 +39,7 @@ from nova_memhotplug.virt import config
 from nova_memhotplug.virt import emulator
 from nova_memhotplug.virt import metadata
 from nova_memhotplug.virt import monitor
+from nova_memhotplug.virt import regions
 
 libvirt = importutils.try_import('libvirt')
 libvirt_qemu = importutils.try_import('libvirt_qemu')
@@ -347,7 +348,7 @@ class LiveGuest:
         if found.is_amd is None:
             found = dataclasses.replace(
                 found, is_amd=address_space.host_of(self._host).is_amd)
-        return found
+        return found.within(regions.read())
 
 
 def _aliases(guest: domain.GuestMemory) -> set[str]:

@@ -20,6 +20,7 @@ from nova_memhotplug.core import addresses
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import limits
 
 ELASTIC = """
 <domain type='qemu'>
@@ -71,6 +72,10 @@ NUMA = """
     </memory>
   </devices>
 </domain>"""
+
+#: A port as Nova writes it: with KVM, libvirt chooses the driver.
+PORT = "<interface type='%s'><model type='%s'/>%s</interface>"
+QEMU = "<driver name='qemu'/>"
 
 PLAIN = """
 <domain>
@@ -273,3 +278,38 @@ class DomainTest(testtools.TestCase):
                + PLAIN.replace('<devices/>',
                                '<devices><emulator>&e;</emulator></devices>'))
         self.assertNotIn('root', domain.read(xml).emulator)
+
+
+@ddt.ddt
+class ServersTest(testtools.TestCase):
+    """Who has to be told where a guest has its memory."""
+
+    @ddt.data(
+        # domain type, ports, servers
+        ('kvm', [], ('kvm',)),
+        ('qemu', [], ()),
+        ('kvm', [('bridge', 'virtio', '')], ('kvm', 'vhost')),
+        ('kvm', [('ethernet', 'virtio', "<driver queues='2'/>"),
+                 ('bridge', 'virtio', QEMU)], ('kvm', 'vhost')),
+        ('kvm', [('bridge', 'virtio-transitional', '')], ('kvm', 'vhost')),
+        ('kvm', [('bridge', 'virtio', QEMU)], ('kvm',)),
+        ('kvm', [('bridge', 'e1000', ''), ('hostdev', 'virtio', '')],
+         ('kvm',)),
+        ('qemu', [('bridge', 'virtio', '')], ()),
+        ('qemu', [('vhostuser', 'virtio', '')], ('vhost-user',)),
+        ('kvm', [('vhostuser', 'virtio', ''), ('bridge', 'virtio', '')],
+         ('kvm', 'vhost', 'vhost-user')))
+    @ddt.unpack
+    def test_servers(self, kind, ports, expected):
+        xml = ELASTIC.replace("type='qemu'", "type='%s'" % kind, 1).replace(
+            '<devices>', '<devices>' + ''.join(PORT % port for port in ports))
+        self.assertEqual(expected, domain.read(xml).servers)
+
+    def test_within(self):
+        """A device that is there, seven free slots, one cell with memory."""
+        xml = ELASTIC.replace(
+            '<devices>', '<devices>' + PORT % ('vhostuser', 'virtio', ''))
+        guest = domain.read(xml)
+        for regions, most in ((8, 5), (10, 7), (11, None), (512, None)):
+            self.assertEqual(most, guest.within(
+                limits.Regions(vhost_user=regions)).most_devices)

@@ -105,7 +105,9 @@ class NotesTest(testtools.TestCase):
         dataclasses.replace(GUEST, devices=(
             *dimms(512), device.MemoryDevice('virtio-mem', 1024, 1),
             device.MemoryDevice('nvdimm', 256, None, 4))),
-        dataclasses.replace(grown(512), arch='aarch64'))
+        dataclasses.replace(grown(512), arch='aarch64'),
+        dataclasses.replace(GUEST, most_devices=0),
+        dataclasses.replace(grown(512), most_devices=2))
     def test_same_plans(self, guest):
         """Whatever is asked, the answer is that of the guest itself.
 
@@ -187,6 +189,7 @@ class NotesTest(testtools.TestCase):
         {'dev': [[0, 1, -512, 1]]}, {'dev': [[0, 1, 64, 1]]},
         {'dev': [[0, 1, 512, 'x']]}, {'dev': [[0, 1, 512, 1, 2]]},
         {'dev': [[None, 256, 128, 1, 'a b']]},
+        {'most': -1}, {'most': 257}, {'most': 'x'}, {'most': True},
         {'boot': 'gone'}, {'v': 'gone'}, {'dev': 'gone'}, {'more': 1})
     def test_broken(self, changes):
         self.assertIsNone(notes.read(text_of(**changes)))

@@ -316,6 +316,19 @@ class OutlookTest(testtools.TestCase):
         self.assertEqual(
             ['no_free_slot'], [one.code for one in outlook.against])
 
+    @ddt.data(
+        # guest, devices it can have, refused
+        (GUEST, 1, False), (GUEST, 0, True), (NUMA, 2, False),
+        (NUMA, 1, True), (GROWN, 2, False), (GROWN, 1, True))
+    @ddt.unpack
+    def test_regions_of_the_host(self, guest, most, is_refused):
+        guest = dataclasses.replace(guest, most_devices=most)
+        outlook = planner.next_step(
+            seen(guest), SPEC, dimm.DimmModel().grow)
+        self.assertEqual(
+            ['no_free_region'] * is_refused,
+            [one.code for one in outlook.against])
+
     @ddt.data((GUEST, 640), (NUMA, 768))
     @ddt.unpack
     def test_next_step(self, guest, wanted_mb):
