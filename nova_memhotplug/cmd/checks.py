@@ -141,8 +141,8 @@ def shims(directory: pathlib.Path, connection: ty.Any) -> Result:
                  else _of_this_root(directory))
     if not found:
         return Result(Code.SUCCESS, 'No QEMU on this host.')
-    results = [_check(*one) for one in found if not _is_missing(*one)]
-    missing = [one[0].name for one in found if _is_missing(*one)]
+    results = [shim_of(*one) for one in found if not is_missing(*one)]
+    missing = [one[0].name for one in found if is_missing(*one)]
     if missing:
         results.append(Result(Code.WARNING, (
             '%s no shim for %s in %s, so the strategy shim cannot be used. '
@@ -178,13 +178,14 @@ def _of_this_root(directory: pathlib.Path) -> Iterator[_Found]:
         yield path, binary, None if path.exists() else ''
 
 
-def _is_missing(
+def is_missing(
     path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
 ) -> bool:
+    """Tell whether there is no shim, neither here nor where libvirt is."""
     return refusal == '' and not path.exists()
 
 
-def _check(
+def shim_of(
     path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
 ) -> Result:
     """Check a shim where libvirt is, and here if it is here as well."""

@@ -18,15 +18,18 @@ Exit codes are those of ``nova-status``: 0 all well, 1 a warning, 2 a failure.
 import argparse
 from collections.abc import Iterable
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 import sys
 import typing as ty
 
 from oslo_config import cfg
+from oslo_serialization import jsonutils
 from oslo_utils import importutils
 import prettytable
 
 from nova_memhotplug.cmd import checks
+from nova_memhotplug.cmd import host
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.conf import memhotplug
 from nova_memhotplug.core import strategies
@@ -77,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     probing = commands.add_parser(
         'probe', help='start throw-away guests to see what can be started')
     probing.set_defaults(run=run_probe)
+    looking = commands.add_parser('host', help=(
+        'the same, and what else this host can do and limits'))
+    looking.add_argument(
+        '--format', choices=('table', 'json'), default='table',
+        help='how to print it (default: %(default)s)')
+    looking.set_defaults(run=run_host)
     _add_shim(commands)
     return parser
 
@@ -141,6 +150,11 @@ def _try_to_connect(conf: cfg.ConfigOpts) -> ty.Any:
         return None
 
 
+def _configure(args: argparse.Namespace) -> None:
+    """Have trial guests built with the options of Nova."""
+    probe.CONF([], project='nova', default_config_files=args.config_file)
+
+
 def run_check(args: argparse.Namespace) -> int:
     """Check the installation and print a table.
 
@@ -162,8 +176,7 @@ def run_probe(args: argparse.Namespace) -> int:
     """
     conf = _options(args)
     connection = _connect(conf)
-    # Trial guests are built with the options of Nova.
-    probe.CONF([], project='nova', default_config_files=args.config_file)
+    _configure(args)
     try:
         supports: dict[str, strategies.ArchSupport] = probe.probe(
             connection, conf.libvirt.virt_type,
@@ -179,6 +192,29 @@ def run_probe(args: argparse.Namespace) -> int:
     reserving = all(set(support.usable) & set(strategies.RESERVING)
                     for support in supports.values())
     return checks.Code.SUCCESS if reserving else checks.Code.WARNING
+
+
+def run_host(args: argparse.Namespace) -> int:
+    """Look at the host and print a table, or JSON.
+
+    :param args: the arguments of the subcommand
+    :returns: the worst verdict
+    """
+    connection = _connect(_options(args))
+    _configure(args)
+    try:
+        lines = list(host.look(connection))
+    except libvirt.libvirtError as exc:
+        raise Failed(str(exc))
+    if args.format == 'json':
+        print(jsonutils.dumps([
+            dataclasses.asdict(line) | {'level': line.level.name.lower()}
+            for line in lines], indent=2))
+    else:
+        print(table(('Check', 'Result', 'Found', 'What to do'), [
+            (line.check, line.level.name.capitalize(), line.found, line.todo)
+            for line in lines]))
+    return max(line.level for line in lines)
 
 
 def _directory(args: argparse.Namespace) -> pathlib.Path:

@@ -12,6 +12,8 @@
 
 """Whether a guest that is to be made can have what its flavor allows."""
 
+from collections.abc import Iterable
+from collections.abc import Iterator
 import dataclasses
 import typing as ty
 
@@ -32,6 +34,10 @@ libvirt = importutils.try_import('libvirt')
 CONF = options.CONF
 
 KVM = 'kvm'
+#: The machine types whose addresses are known.
+MACHINES = {addresses.X86_64: ('pc', 'q35'), addresses.AARCH64: ('virt',)}
+#: What the guests boot with that operators are told of, in MiB.
+TYPICAL_MB = 512
 #: QEMU, target/i386/cpu.h: TARGET_PHYS_ADDR_SPACE_BITS.
 _MOST_BITS = 52
 
@@ -55,7 +61,8 @@ def check(
     spec = ty.cast(memory_spec.MemorySpec, specs.spec_of(flavor))
     is_emulated = _is_emulated(host, arch)
     processor = _processor(cpu, arch, is_emulated)
-    machine, own = _offer(host, arch, image_meta, is_emulated)
+    machine, own = _offer(
+        host, arch, utils.get_machine_type(image_meta), is_emulated)
     known = addresses.map_of(
         arch, machine,
         own.is_amd if processor.is_amd is None else processor.is_amd,
@@ -82,6 +89,66 @@ def _check_growth(
             arch, known, CONF.memhotplug.aarch64_memory_block_mb, named_mb,
             addresses.SMALLEST_BLOCK_MB if may_hear else 0,
             max(0, cells[0] and cells[0].pagesize or 0)))
+
+
+class Ceiling(ty.NamedTuple):
+    """How large guests of a machine type can get.
+
+    :param arch: guest architecture
+    :param machine: machine type
+    :param bits: their address bits; None if nobody says
+    :param largest_mb: their largest ceiling, in MiB; None likewise
+    """
+
+    arch: str
+    machine: str
+    bits: int | None
+    largest_mb: int | None
+
+
+def ceilings(host: ty.Any, archs: Iterable[str]) -> Iterator[Ceiling]:
+    """Say how large guests of a host can get by ``check``.
+
+    They boot with ``TYPICAL_MB``, have ``[memhotplug] default_slots`` slots
+    and the processor that Nova gives to guests that ask for none.
+
+    :param host: the ``nova.virt.libvirt.host.Host``
+    :param archs: guest architectures
+    """
+    for arch in archs:
+        is_emulated = _is_emulated(host, arch)
+        cpu = _processor(_default_cpu(host, arch), arch, is_emulated)
+        for name in MACHINES[arch]:
+            machine, own = _offer(host, arch, name, is_emulated)
+            known = addresses.map_of(
+                arch, machine,
+                own.is_amd if cpu.is_amd is None else cpu.is_amd,
+                TYPICAL_MB, None, CONF.memhotplug.default_slots)
+            bits, _follows_host = processors.address_bits(cpu, own, machine)
+            yield Ceiling(
+                arch, name, bits, known.largest_ceiling_mb(bits)
+                if known is not None and bits is not None else None)
+
+
+def _default_cpu(
+    host: ty.Any, arch: str,
+) -> vconfig.LibvirtConfigGuestCPU:
+    """Say which processor Nova gives to guests that ask for none (nova/virt/
+    libvirt/driver.py, _get_guest_cpu_model_config, _get_guest_cpu_config).
+    """
+    cpu = vconfig.LibvirtConfigGuestCPU()
+    is_arm = arch == addresses.AARCH64
+    if arch != host.get_capabilities().host.cpu.arch:
+        cpu.model = 'cortex-a57' if is_arm else None
+        return cpu
+    cpu.mode = CONF.libvirt.cpu_mode or (
+        processors.HOST_PASSTHROUGH if is_arm else processors.HOST_MODEL)
+    if cpu.mode == 'none':
+        cpu.mode = None
+    elif cpu.mode == 'custom':
+        cpu.model = next(
+            iter(CONF.libvirt.cpu_models), 'max' if is_arm else None)
+    return cpu
 
 
 def host_of(host: ty.Any) -> processors.Host:
@@ -123,14 +190,13 @@ def _processor(
 
 
 def _offer(
-    host: ty.Any, arch: str, image_meta: ty.Any, is_emulated: bool,
+    host: ty.Any, arch: str, machine: str | None, is_emulated: bool,
 ) -> tuple[str | None, processors.Host]:
     """Ask libvirt what a machine type is, and a guest's model of the host.
 
     :returns: the machine type with its version, and the host
     """
     own = host_of(host)
-    machine = utils.get_machine_type(image_meta)
     try:
         xml = host.get_connection().getDomainCapabilities(
             None, arch, machine, 'qemu' if is_emulated else KVM, 0)

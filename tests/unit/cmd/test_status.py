@@ -14,6 +14,7 @@
 
 import contextlib
 import io
+import json
 import os
 import pathlib
 from unittest import mock
@@ -25,6 +26,7 @@ from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.cmd import status
 from nova_memhotplug.core import strategies
+from nova_memhotplug.core import verdicts
 from nova_memhotplug.virt import emulator
 
 Code = checks.Code
@@ -162,6 +164,39 @@ class StatusTestCase(testtools.TestCase):
             code, _out, err = self._run(*self._configure(), 'probe')
             self.assertEqual(2, code)
             self.assertIn('libvirt-python or Nova is not installed', err)
+
+    def _host(self, *arguments, levels=(0, 0)):
+        lines = [verdicts.Line('check %d' % number, verdicts.Level(level),
+                               'found', 'do this' if level else '')
+                 for number, level in enumerate(levels)]
+        look = mock.Mock(return_value=iter(lines))
+        self._patch(status.host, 'look', look)
+        result = self._run(*self._configure(), 'host', *arguments)
+        look.assert_called_once_with(self.libvirt.open.return_value)
+        return result
+
+    def test_host(self):
+        code, out, _err = self._host()
+        self.assertEqual(0, code)
+        self.assertIn('| check 1 | Success | found |            |', out)
+
+    def test_host_exits_with_the_worst(self):
+        self.assertEqual(1, self._host(levels=(0, 1, 0))[0])
+        code, out, _err = self._host(levels=(2, 1, 0))
+        self.assertEqual(2, code)
+        self.assertIn('| check 0 | Failure | found | do this    |', out)
+
+    def test_host_for_programs(self):
+        code, out, _err = self._host('--format', 'json', levels=(1,))
+        self.assertEqual(1, code)
+        self.assertEqual([{
+            'check': 'check 0', 'level': 'warning', 'found': 'found',
+            'todo': 'do this'}], json.loads(out))
+
+    def test_host_without_a_connection(self):
+        self.libvirt.open.side_effect = LibvirtError('no socket')
+        self.assertEqual((2, '', 'Failed: no socket\n'),
+                         self._run(*self._configure(), 'host'))
 
     def test_shim_path(self):
         code, out, _err = self._run('shim', 'path')
