@@ -51,7 +51,7 @@ def look(connection: ty.Any) -> Iterator[verdicts.Line]:
     for arch, support in supports.items():
         yield from _guests_of(connection, support, arch == own_arch)
     slots = CONF.memhotplug.default_slots
-    for found in address_space.ceilings(host, supports):
+    for found in address_space.ceilings(host):
         yield verdicts.ceiling(*found, slots)
     yield from _kernel(slots)
 

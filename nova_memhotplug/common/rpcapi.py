@@ -12,6 +12,7 @@
 
 """How nova-api and other hosts talk to the endpoint on a compute host."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import typing as ty
@@ -42,16 +43,17 @@ USE_VERSION, SHRINK_VERSION = '1.3', '1.4'
 STAT = 'memhotplug'
 
 
-def sign(resources: ty.Any) -> None:
-    """Say that this host runs the extension.
+def sign(resources: ty.Any, stats: Mapping[str, int]) -> None:
+    """Say that this host runs the extension, and what it can do.
 
     Nova's resource tracker drops what was said before whenever it asks the
     driver, so a host that goes back to Nova's own driver says it no more.
 
     :param resources: what ``get_available_resource`` of a driver returns;
         changed
+    :param stats: what the scheduler is to know besides
     """
-    resources.setdefault('stats', {})[STAT] = VERSION
+    resources.setdefault('stats', {}).update(stats, **{STAT: VERSION})
 
 
 def can_resize(compute_node: ty.Any) -> bool:

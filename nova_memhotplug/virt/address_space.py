@@ -12,7 +12,6 @@
 
 """Whether a guest that is to be made can have what its flavor allows."""
 
-from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import typing as ty
@@ -106,16 +105,16 @@ class Ceiling(ty.NamedTuple):
     largest_mb: int | None
 
 
-def ceilings(host: ty.Any, archs: Iterable[str]) -> Iterator[Ceiling]:
+def ceilings(host: ty.Any) -> Iterator[Ceiling]:
     """Say how large guests of a host can get by ``check``.
 
     They boot with ``TYPICAL_MB``, have ``[memhotplug] default_slots`` slots
     and the processor that Nova gives to guests that ask for none.
 
     :param host: the ``nova.virt.libvirt.host.Host``
-    :param archs: guest architectures
     """
-    for arch in archs:
+    offered = {guest.arch for guest in host.get_capabilities().guests}
+    for arch in filter(offered.__contains__, MACHINES):
         is_emulated = _is_emulated(host, arch)
         cpu = _processor(_default_cpu(host, arch), arch, is_emulated)
         for name in MACHINES[arch]:

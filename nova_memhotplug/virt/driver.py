@@ -44,6 +44,7 @@ from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import strategies
 from nova_memhotplug.models import registry
+from nova_memhotplug.virt import abilities
 from nova_memhotplug.virt import address_space
 from nova_memhotplug.virt import designer
 from nova_memhotplug.virt import destination
@@ -58,9 +59,6 @@ libvirt = importutils.try_import('libvirt')
 CONF = options.CONF
 
 LOG = logging.getLogger(__name__)
-
-#: Flavors ask for it with ``trait:CUSTOM_MEMORY_HOTPLUG=required``.
-TRAIT = 'CUSTOM_MEMORY_HOTPLUG'
 
 #: Task states of a server whose guest a cold migration, or a cold resize,
 #: starts on its new host.
@@ -79,21 +77,18 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         self._prober = probe.Prober(
             lambda: self._host.get_connection(), CONF.libvirt.virt_type,
             CONF.memhotplug.shim_directory)
+        self._abilities = abilities.Abilities(self._host, self._prober)
         self._guests = guest.Guests(self._host)
         self._onliner = onlining.Onliner(
             self._guests, events.AgentEvents(self._host))
         self._reconciler: reconcile.Reconciler | None = None
-        # Where nothing starts through the shim, by architecture: what was
-        # tried, and the same with what libvirt says of the shim.
-        self._looks: dict[str, tuple[strategies.ArchSupport,
-                                     strategies.ArchSupport]] = {}
         # Guests that are being started, by the UUID of the server.
         self._starts: dict[str, _Start] = {}
 
     def init_host(self, host: str) -> None:
         """Start the driver: find out what this host can do, and listen."""
         super().init_host(host)
-        self._say_what_works()
+        self._abilities.log()
         self._reconciler = service.start(
             self.virtapi._compute, self._guests, self._land, host,
             self._onliner)
@@ -112,24 +107,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
             self._onliner.watch()
         resources: dict[str, ty.Any] = super().get_available_resource(
             nodename)
-        rpcapi.sign(resources)
+        rpcapi.sign(resources, self._abilities.stats())
         return resources
-
-    def _say_what_works(self) -> None:
-        """Try what servers of this host's own architecture would get.
-
-        Other architectures are tried with their first server. A host that
-        cannot tell now is asked again then, too.
-        """
-        try:
-            for arch in self._prober.archs()[:1]:
-                _strategy, support = self._strategy(arch, zero_node=True)
-                LOG.info('Memory hot-plug: %s', probe.describe(support))
-        except errors.StrategyUnavailable as exc:
-            LOG.warning('%s', exc)
-        except Exception:
-            LOG.warning('It cannot be told now how servers of this host can '
-                        'get room for growth.', exc_info=True)
 
     def emit_event(self, event: ty.Any) -> None:
         """Pass on what happens to guests, but not to those of the probe.
@@ -144,21 +123,11 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
 
     @property
     def static_traits(self) -> dict[str, bool]:
-        """Say that servers can grow here.
+        """Say that servers can grow here, and how.
 
-        The trait is added after Nova has sorted out what os-traits does not
-        know, and is true only where a strategy has been seen to work.
+        This is added after Nova has sorted out what os-traits does not know.
         """
-        is_able = any(
-            self._can_reserve(arch) for arch in self._prober.archs())
-        return {**super().static_traits, TRAIT: is_able}
-
-    def _can_reserve(self, arch: str) -> bool:
-        try:
-            self._strategy(arch, zero_node=True)
-        except errors.StrategyUnavailable:
-            return False
-        return True
+        return {**super().static_traits, **self._abilities.traits()}
 
     def spawn(
         self, context: ty.Any, instance: ty.Any, image_meta: ty.Any,
@@ -457,40 +426,13 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         spec = ty.cast(memory_spec.MemorySpec,
                        self._check_flavor(flavor, image_meta))
         arch = config.os_arch or self._host.get_capabilities().host.cpu.arch
-        strategy, support = self._strategy(arch, spec.zero_node)
+        strategy, support = self._abilities.strategy(
+            arch, spec.zero_node)
         designer.set_elastic_memory(
             config, spec, strategy, registry.get(spec.model))
         if strategy == strategies.SHIM:
             designer.set_emulator(config, support.shim_path(
                 CONF.memhotplug.shim_directory))
-
-    def _strategy(
-        self, arch: str, zero_node: bool,
-    ) -> tuple[str, strategies.ArchSupport]:
-        """Choose how a guest gets room, trying up to the first that works.
-
-        :returns: the strategy, and what was found out
-        :raises StrategyUnavailable: if there is none
-        """
-        configured = CONF.memhotplug.zero_cell_strategy
-        support = self._prober.support(
-            arch, strategies.candidates(configured, zero_node))
-        if support is not None and strategies.SHIM in support.refusals:
-            support = self._with_shim(support, configured)
-        strategy = strategies.choose(configured, support, arch, zero_node)
-        return strategy, ty.cast(strategies.ArchSupport, support)
-
-    def _with_shim(
-        self, support: strategies.ArchSupport, configured: str,
-    ) -> strategies.ArchSupport:
-        """Ask about a shim through which nothing starts; log that once."""
-        known = self._looks.get(support.arch)
-        if known is None or known[0] != support:
-            known = support, emulator.look(
-                self._host.get_connection(), support, configured,
-                CONF.memhotplug.shim_directory)
-            self._looks[support.arch] = known
-        return known[1]
 
 
 class _Start(ty.NamedTuple):

@@ -433,7 +433,7 @@ class MemoryLibvirtFixture(fixtures.Fixture):
             'nova.tests.fixtures.libvirt.Connection.getDomainCapabilities',
             self._capabilities(fakelibvirt.Connection.getDomainCapabilities)))
         for module in ('guest', 'agent', 'driver', 'events', 'probe',
-                       'emulator'):
+                       'emulator', 'address_space'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova_memhotplug.virt.%s.libvirt' % module, fakelibvirt))
         self.useFixture(fixtures.MonkeyPatch(

@@ -15,11 +15,13 @@ from unittest import mock
 
 import fixtures as fixtures_library
 from lxml import etree
+from nova import context
+from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.virt import event as virtevent
 from oslo_utils.fixture import uuidsentinel as uuids
 
-from nova_memhotplug.virt import driver
+from nova_memhotplug.virt import abilities
 from nova_memhotplug.virt import probe
 from tests.functional import base
 from tests.functional import fixtures
@@ -44,8 +46,13 @@ class ProbeTestBase(base.MemoryTestBase):
         """Have something go wrong."""
 
     def has_trait(self):
-        return driver.TRAIT in self._get_provider_traits(
+        return abilities.TRAIT in self.traits()
+
+    def traits(self):
+        """Those of this package that the host has."""
+        return {trait for trait in self._get_provider_traits(
             self.compute_rp_uuids['compute1'])
+            if trait.startswith(abilities.TRAIT)}
 
 
 class TestTrials(ProbeTestBase):
@@ -78,6 +85,37 @@ class TestTrials(ProbeTestBase):
                     identity, virtevent.EVENT_LIFECYCLE_STOPPED))
         self.assertEqual([uuids.server],
                          [event.get_instance_uuid() for event in seen])
+
+
+class TestScheduling(ProbeTestBase):
+    """What the scheduler of stock Nova is told, and what it does with it."""
+
+    def test_traits_follow_the_strategy(self):
+        """Nothing is tried for them that servers do not get."""
+        for strategy, names, trials in (
+                ('auto', ['', '_EMPTY_NODE', '_SHIM'], 2),
+                ('tiny', ['', '_TINY'], 3)):
+            self.flags(zero_cell_strategy=strategy, group='memhotplug')
+            self.run_periodic_task()
+            self.assertEqual({abilities.TRAIT + name for name in names},
+                             self.traits())
+            self.assertEqual(trials, len(self.tried))
+
+    def test_ceiling(self):
+        """Nova's ComputeCapabilitiesFilter reads the stats of the host."""
+        key = 'capabilities:stats:%spc' % abilities.CEILING_STAT
+        largest_mb = self.instance_node().stats[
+            abilities.CEILING_STAT + 'pc']
+        server = self.boot(dict(base.ELASTIC, **{
+            key: '>= %s' % largest_mb}))
+        self.assertEqual('compute1', self.instance(server).host)
+        server = self.boot(dict(base.ELASTIC, **{
+            key: '>= %d' % (int(largest_mb) + 1)}), expected_state='ERROR')
+        self.assertIn('No valid host', server['fault']['message'])
+
+    def instance_node(self):
+        return objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            context.get_admin_context(), 'compute1')
 
 
 class TestHostThatCannotNow(ProbeTestBase):
