@@ -12,6 +12,8 @@
 
 """Every zero-cell strategy boots and grows a guest."""
 
+import json
+
 import ddt
 
 from tests.live import base
@@ -91,6 +93,43 @@ class ShimTest(base.LiveTest):
         self._assert_check(1, 'libvirt finds no shim for qemu-system-')
         self._status('shim', 'install')
         self._assert_check(0, 'qemu-system-x86_64 starts /usr/bin/qemu')
+
+    def _host(self):
+        """Have the host looked at; return what was found, by the check."""
+        done = self._status('host', '--format', 'json')
+        self.assertIn(done.returncode, (0, 1, 2), done.stderr)
+        return {line['check']: line for line in json.loads(done.stdout)}
+
+    def _assert_strategies(self, lines, shim):
+        """Those work that servers have grown with (StrategyTest)."""
+        for arch in cloud.ARCHS:
+            works = {strategy: lines['%s strategy %s' % (
+                arch, strategy)]['found'] == 'works'
+                for strategy in ('native', 'shim', 'tiny', 'existing')}
+            self.assertEqual({'native': False, 'shim': shim, 'tiny': True,
+                              'existing': True}, works)
+
+    def _assert_shim(self, level, words):
+        lines = self._host()
+        for arch in cloud.ARCHS:
+            line = lines['%s emulator shim' % arch]
+            self.assertEqual(level, line['level'], line)
+            self.assertIn(words, line['found'])
+        return lines
+
+    def test_table_of_the_host(self):
+        """It names exactly what is wrong."""
+        self._assert_strategies(
+            self._assert_shim('success', ' starts /usr/bin/qemu'), True)
+        self.path.chmod(0o757)
+        self._assert_shim('failure', 'is writable by everyone')
+        self.path.chmod(0o644)
+        self._assert_strategies(self._assert_shim(
+            'failure', 'cannot be read and run by all users'), False)
+        self.path.unlink()
+        lines = self._assert_shim('warning', 'is not there')
+        self._assert_strategies(lines, False)
+        self.assertIn("get 'tiny'", lines['x86_64 empty node']['found'])
 
     def test_a_shim_in_use_is_not_removed(self):
         server = self.boot()
