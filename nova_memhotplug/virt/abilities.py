@@ -98,14 +98,21 @@ class Abilities:
     def stats(self) -> dict[str, int]:
         """Say how large guests can get, by machine type, in MiB.
 
-        Where libvirt does not tell, no ceiling is refused here.
+        Where libvirt does not tell, no ceiling is refused here. Nothing that
+        goes wrong may keep the service from starting.
 
-        :returns: what ``ComputeNode.stats`` is to have
+        :returns: what ``ComputeNode.stats`` is to have; nothing if that
+            cannot be told now
         """
         if self._stats is None:
-            self._stats = {
-                CEILING_STAT + found.machine: _bounded(found.largest_mb)
-                for found in address_space.ceilings(self._host)}
+            try:
+                self._stats = {
+                    CEILING_STAT + found.machine: _bounded(found.largest_mb)
+                    for found in address_space.ceilings(self._host)}
+            except Exception:
+                LOG.warning('The scheduler is not told now how large guests '
+                            'of this host can get.', exc_info=True)
+                return {}
         return self._stats
 
     def strategy(

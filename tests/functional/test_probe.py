@@ -113,6 +113,18 @@ class TestScheduling(ProbeTestBase):
             key: '>= %d' % (int(largest_mb) + 1)}), expected_state='ERROR')
         self.assertIn('No valid host', server['fault']['message'])
 
+    def test_ceiling_that_cannot_be_told(self):
+        """The service starts, and tells it when it can."""
+        with mock.patch(
+                'nova_memhotplug.virt.address_space.ceilings',
+                side_effect=RuntimeError('odd')):
+            self.restart_compute_service('compute1')
+            self.assertNotIn(
+                abilities.CEILING_STAT + 'pc', self.instance_node().stats)
+        self.run_periodic_task()
+        self.assertIn(
+            abilities.CEILING_STAT + 'pc', self.instance_node().stats)
+
     def instance_node(self):
         return objects.ComputeNode.get_first_node_by_host_for_old_compat(
             context.get_admin_context(), 'compute1')
