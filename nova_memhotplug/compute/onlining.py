@@ -52,15 +52,19 @@ class Onliner:
         # Servers to look at, in order, by UUID; each is there once.
         self._waiting: dict[str, None] = {}
         self._is_working = False
+        self._is_start = True
 
     def watch(self) -> None:
         """Learn of agents that begin to listen, from now on.
 
         It is to be called again and again, for libvirt forgets it with the
-        connection. Each guest that runs is looked at when it is new.
+        connection. With a new one each guest that runs is looked at; at
+        service start, whoever compares the books reads them anyway
+        (``sweep``), and remembers those that have something to use.
         """
+        is_start, self._is_start = self._is_start, False
         try:
-            if self._events.listen():
+            if self._events.listen() and not is_start:
                 for uuid in self._guests.running():
                     self.remember(uuid)
         except Exception:

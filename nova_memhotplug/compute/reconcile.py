@@ -37,6 +37,7 @@ from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import due
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import sweep
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import drift
@@ -64,11 +65,12 @@ class Reconciler:
     :param guests: the ``virt.guest.Guests`` of the host
     :param ledger: where Nova accounts for its servers
     :param records: reads what placement has on record
+    :param onliner: has guests use what they were given
     """
 
     def __init__(
         self, host: str, guests: ty.Any, ledger: books.Books,
-        records: placement.Placement,
+        records: placement.Placement, onliner: onlining.Onliner,
     ):
         self._host = host
         self._guests = guests
@@ -76,7 +78,8 @@ class Reconciler:
         self._due = due.DueList()
         self._back_off = due.BackOff()
         self._sweep = sweep.Sweep(
-            host, guests, ledger, records, self._due, self)
+            host, guests, ledger, records, self._due, self,
+            onliner.remember)
 
     def remember(
         self, instance: ty.Any, is_cut_short: bool = False,

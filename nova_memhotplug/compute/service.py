@@ -40,7 +40,8 @@ def start(
     """
     ledger = books.Books(manager.reportclient, manager.rt)
     reconciler = reconcile.Reconciler(
-        host, guests, ledger, placement.Placement(manager.reportclient))
+        host, guests, ledger, placement.Placement(manager.reportclient),
+        onliner)
     manager.additional_endpoints.append(
         endpoint.MemHotplugEndpoint(
             manager, guests, ledger, reconciler, onliner, land))

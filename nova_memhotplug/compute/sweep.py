@@ -62,12 +62,13 @@ class Sweep:
     :param records: reads what placement has on record
     :param due_list: the servers that need a look
     :param corrector: corrects the books of one of them
+    :param use: has a guest use what it was given, by the UUID of its server
     """
 
     def __init__(
         self, host: str, guests: ty.Any, ledger: books.Books,
         records: placement.Placement, due_list: due.DueList,
-        corrector: Corrector,
+        corrector: Corrector, use: Callable[[str], None],
     ):
         self._host = host
         self._guests = guests
@@ -75,6 +76,7 @@ class Sweep:
         self._placement = records
         self._due = due_list
         self._corrector = corrector
+        self._use = use
         # What was said of a server, by its UUID: once is enough.
         self._said: dict[str, str] = {}
 
@@ -161,6 +163,9 @@ class Sweep:
         guest = live and live.read()
         if live and entry.is_remembered:
             live.forget_gone(guest)
+        elif guest and guest.plugged_mb:
+            # nova-compute was away, and so who is told of agents.
+            self._use(instance.uuid)
         if live and entry.is_cut_short:
             # Under the lock nobody is attaching anything.
             _locked(lambda _context, _instance: live.delete_orphans(),

@@ -103,8 +103,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         what was left behind by a crash.
         """
         if self._reconciler is not None:
-            self._reconciler.run_due()
             self._onliner.watch()
+            self._reconciler.run_due()
         resources: dict[str, ty.Any] = super().get_available_resource(
             nodename)
         rpcapi.sign(resources, self._abilities.stats())
