@@ -84,18 +84,18 @@ instance = objects.Instance(
     pci_devices=objects.PciDeviceList())
 this = driver.LibvirtDriver(mock.MagicMock())
 domain = guest.Guest(Domain())
-with mock.patch.object(this._host, 'get_guest', return_value=domain), \
+with (
+        mock.patch.object(this._host, 'get_guest', return_value=domain),
         mock.patch.object(this._host, 'write_instance_config',
-                          return_value=domain), \
+                          return_value=domain),
         mock.patch.object(this, '_get_existing_domain_xml',
-                          return_value='<domain/>'), \
-        mock.patch.object(this._host, 'delete_secret'):
+                          return_value='<domain/>'),
+        mock.patch.object(this._host, 'delete_secret')):
     try:
         this.resume(mock.MagicMock(), instance, [], {})
     except fakelibvirt.libvirtError as exc:
         said.append('resume() raises: %s' % exc)
-for one in said:
-    print(one)
+print('\n'.join(said))
 raise SystemExit(said != [
     'createWithFlags: Cannot allocate memory',
     'undefineFlags: with the managed save',
