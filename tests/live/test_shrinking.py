@@ -47,7 +47,11 @@ class ShrinkTest(base.LiveTest):
 
     @ddt.data(*cloud.ARCHS)
     def test_down_and_up(self, arch):
-        server = self.boot(arch)
+        """A guest whose kernel keeps nothing of its own there."""
+        image = 'live-movable-memory-' + arch
+        cloud.copy_image(arch, image, 'memhotplug.online=movable')
+        self.addCleanup(cloud.delete_image, image)
+        server = self.boot(arch, image=image)
         self.grow(server, 768)
         self.grow(server, 1536)
         self.wait_node1(server, 1024)
