@@ -46,6 +46,7 @@ FAULTS_OF_ALL=12
 # trial guests.
 LEFT_OUT_OF_ALL='(Reboot|LostDevice|HugePages|Refusal)Test\..*_aarch64'
 LEFT_OUT_OF_ALL+='|test_table_of_the_host'
+LIVE_OPTIONS=()
 
 export PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # A mirror or an index may be away for a moment.
@@ -194,7 +195,8 @@ sandbox_failed() {
 }
 
 tier_live() {
-    in_sandbox '--computes 2' run_stestr live --serial "$@"
+    in_sandbox '--computes 2' run_stestr live --serial \
+        "${LIVE_OPTIONS[@]}" "$@"
 }
 
 tier_native() {
@@ -295,11 +297,11 @@ run_tier() {
 }
 
 main() {
-    local tiers=("${1:-all}") tier rounds= left_out= rc=0
+    local tiers=("${1:-all}") tier rounds= rc=0
     case ${tiers[0]} in
         all)
             tiers=(style unit functional live) rounds=$FAULTS_OF_ALL
-            left_out=$LEFT_OUT_OF_ALL
+            LIVE_OPTIONS=(--exclude-regex "$LEFT_OUT_OF_ALL")
             export MEMHOTPLUG_LIFECYCLE=${MEMHOTPLUG_LIFECYCLE:-sample}
             ;;
         unit|functional|live|style|faults|native) ;;
@@ -308,11 +310,7 @@ main() {
     [[ $# == 0 ]] || shift
     prepare
     for tier in "${tiers[@]}"; do
-        if [[ $tier == live && -n $left_out ]]; then
-            run_tier live --exclude-regex "$left_out" "$@" || rc=1
-        else
-            run_tier "$tier" "$@" || rc=1
-        fi
+        run_tier "$tier" "$@" || rc=1
     done
     if [[ -n $rounds ]]; then
         run_tier faults --rounds "$rounds" || rc=1

@@ -222,7 +222,8 @@ class Inquiry:
             return Known(FLAVOR)
         if self._is_live:
             return self._ask_host()
-        if self._node is None or not rpcapi.can_resize(self._node):
+        if self._node is None or not rpcapi.speaks(
+                self._node, rpcapi.RESIZE_VERSION):
             return Known(FLAVOR, against=(errors.HostUnaware(),))
         if self._spec is None:
             return Known(FLAVOR)

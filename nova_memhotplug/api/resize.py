@@ -64,13 +64,9 @@ class API:
         :raises HostDown: if its host has to be asked, and does not answer
         :raises GuestUnreadable: if its host cannot say what the guest has
         """
-        is_plan = memory_mb is not None
-        return planning.Inquiry(
-            context, instance, self._rpcapi, self.servicegroup_api,
-            may_resize, is_live=(
-                ask_guest or memory_mb is None or
-                memory_mb < instance.flavor.memory_mb),
-            ask_guest=ask_guest or is_plan and may_resize).report(memory_mb)
+        return self._inquire(
+            context, instance, memory_mb, may_resize, ask_guest,
+        ).report(memory_mb)
 
     def resize_memory(
         self, context: ty.Any, instance: ty.Any, memory_mb: int,
@@ -115,22 +111,28 @@ class API:
         :raises MemoryHotplugError: the first refusal, if it cannot be
         """
         # Nothing is told of a flavor that cannot be had in any case.
-        for refusal in self._inquire(
-                context, instance, instance.flavor.memory_mb).standing():
+        for refusal in self._inquire(context, instance).standing():
             raise refusal
         flavor = self._get_flavor(context, instance, flavor_id)
         return self.resize_memory(
             context, instance, (flavor or instance.flavor).memory_mb, flavor)
 
     def _inquire(
-        self, context: ty.Any, instance: ty.Any, memory_mb: int,
+        self, context: ty.Any, instance: ty.Any,
+        memory_mb: int | None = None, may_resize: bool = True,
+        ask_guest: bool = False,
     ) -> planning.Inquiry:
-        """Ask the note of the guest, or the host where memory is to be taken
-        away: which devices are ours, only the live domain tells.
+        """Look at a server: for a total, at the note of its guest, unless
+        memory is to be taken away: which devices are ours, only the live
+        domain tells.
         """
+        is_plan = memory_mb is not None
         return planning.Inquiry(
             context, instance, self._rpcapi, self.servicegroup_api,
-            is_live=memory_mb < instance.flavor.memory_mb)
+            may_resize, is_live=(
+                ask_guest or memory_mb is None or
+                memory_mb < instance.flavor.memory_mb),
+            ask_guest=ask_guest or is_plan and may_resize)
 
     @staticmethod
     def _get_flavor(

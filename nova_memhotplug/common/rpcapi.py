@@ -32,8 +32,9 @@ NAMESPACE = 'memhotplug'
 VERSION = '1.4'
 #: What a call needs that does not ask for more.
 _BASE_VERSION = '1.0'
-#: What a host must speak to be asked for a resize.
-_RESIZE_VERSION = '1.2'
+#: What a host must speak to be asked for a resize, and to keep notes of its
+#: guests.
+RESIZE_VERSION = '1.2'
 #: What it must speak to look once more what a guest uses, and to take memory
 #: away.
 USE_VERSION, SHRINK_VERSION = '1.3', '1.4'
@@ -56,14 +57,6 @@ def sign(resources: ty.Any, stats: Mapping[str, int]) -> None:
     resources.setdefault('stats', {}).update(stats, **{STAT: VERSION})
 
 
-def can_resize(compute_node: ty.Any) -> bool:
-    """Tell whether a host takes a resize, and keeps notes of its guests.
-
-    :param compute_node: the ``nova.objects.ComputeNode`` of the host
-    """
-    return speaks(compute_node, _RESIZE_VERSION)
-
-
 def speaks(compute_node: ty.Any, wanted: str) -> bool:
     """Tell whether a host has a version of this interface.
 
@@ -84,6 +77,13 @@ def _router() -> ty.Any:
         version=_BASE_VERSION)
     return rpc.ClientRouter(rpc.get_client(
         target, serializer=objects_base.NovaObjectSerializer()))
+
+
+def _client(
+    context: ty.Any, host: str, version: str = _BASE_VERSION,
+) -> ty.Any:
+    """Return a client of a host; a call needs that version of it."""
+    return _router().client(context).prepare(server=host, version=version)
 
 
 def is_unsupported(exc: BaseException) -> bool:
@@ -109,7 +109,7 @@ class MemHotplugAPI:
         :returns: the document of ``core.observations``; None if the guest
             does not run
         """
-        return self._client(context, instance, '1.2').call(
+        return _client(context, instance.host, '1.2').call(
             context, 'observe_memory', instance=instance,
             ask_guest=ask_guest)
 
@@ -124,9 +124,8 @@ class MemHotplugAPI:
         :returns: RAM of each of those that run, in MiB, by the server's
             UUID; None for a guest that cannot be read
         """
-        return _router().client(context).prepare(
-            server=host, version='1.2').call(
-                context, 'get_totals', uuids=uuids)
+        return _client(context, host, '1.2').call(
+            context, 'get_totals', uuids=uuids)
 
     def count_shims(self, context: ty.Any, host: str) -> ty.Any:
         """Ask a host how many of its guests name the emulator shim.
@@ -136,8 +135,7 @@ class MemHotplugAPI:
         :returns: how many do that are ``running``, that have such a
             ``stored`` definition, that are ``saved``
         """
-        return _router().client(context).prepare(
-            server=host, version='1.4').call(context, 'count_shims')
+        return _client(context, host, '1.4').call(context, 'count_shims')
 
     def resize_memory(
         self, context: ty.Any, instance: ty.Any, memory_mb: ty.Any, flavor:
@@ -148,13 +146,13 @@ class MemHotplugAPI:
         :param memory_mb: RAM it is to have, in MiB
         :param flavor: the flavor it changes to; None to keep its own
         """
-        self._client(context, instance, _RESIZE_VERSION).cast(
+        _client(context, instance.host, RESIZE_VERSION).cast(
             context, 'resize_memory', instance=instance, memory_mb=memory_mb,
             flavor=flavor)
 
     def use_memory(self, context: ty.Any, instance: ty.Any) -> None:
         """Tell the instance's host to have its guest use what it has."""
-        self._client(context, instance, USE_VERSION).cast(
+        _client(context, instance.host, USE_VERSION).cast(
             context, 'use_memory', instance=instance)
 
     def reconcile_memory(self, context: ty.Any, instance: ty.Any) -> None:
@@ -164,7 +162,7 @@ class MemHotplugAPI:
             ``kwargs`` have the sentence as ``reason`` and the code of
             ``core.errors`` as ``refusal``
         """
-        self._client(context, instance).call(
+        _client(context, instance.host).call(
             context, 'reconcile_memory', instance=instance)
 
     def get_launch(self, context: ty.Any, instance: ty.Any) -> ty.Any:
@@ -172,7 +170,7 @@ class MemHotplugAPI:
 
         :returns: the document of ``core.strategies.Launch``
         """
-        return self._client(context, instance, '1.1').call(
+        return _client(context, instance.host, '1.1').call(
             context, 'get_launch', instance=instance)
 
     def get_landing(
@@ -185,13 +183,5 @@ class MemHotplugAPI:
         :returns: ``emulator``: the path of the emulator that it is to have
             there; None for that which it has
         """
-        return _router().client(context).prepare(
-            server=host, version='1.4').call(
-                context, 'get_landing', launch=launch)
-
-    def _client(
-        self, context: ty.Any, instance: ty.Any, version: ty.Any =
-        _BASE_VERSION,
-    ) -> ty.Any:
-        return _router().client(context).prepare(
-            server=instance.host, version=version)
+        return _client(context, host, '1.4').call(
+            context, 'get_landing', launch=launch)

@@ -119,7 +119,7 @@ def _bring_online(
 ) -> None:
     """Bring the memory of devices online, and say what came of it."""
     block_mb = asked.block_mb()
-    before = _offline(asked, block_mb, added)
+    before = block_mb and _offline(asked, block_mb, added)
     if not before:
         return
     asked.bring_online(before)
@@ -127,19 +127,18 @@ def _bring_online(
     if left == []:
         LOG.info('Server %(uuid)s: its guest uses %(mb)d MiB again that it '
                  'had left offline.',
-                 {'uuid': uuid, 'mb': len(before) * (block_mb or 0)})
+                 {'uuid': uuid, 'mb': len(before) * block_mb})
     else:
         LOG.warning('Server %(uuid)s: its guest leaves %(left)s of %(mb)d MiB '
                     'offline.', {
-                        'uuid': uuid, 'mb': len(before) * (block_mb or 0),
+                        'uuid': uuid, 'mb': len(before) * block_mb,
                         'left': 'an unknown part' if left is None
-                        else len(left) * (block_mb or 0)})
+                        else len(left) * block_mb})
 
 
 def _offline(
-    asked: ty.Any, block_mb: int | None,
-    added: Sequence[device.MemoryDevice],
+    asked: ty.Any, block_mb: int, added: Sequence[device.MemoryDevice],
 ) -> list[int] | None:
     """List the blocks that a guest leaves offline; None without answer."""
-    blocks = asked.blocks(block_mb) if block_mb else None
+    blocks = asked.blocks(block_mb)
     return None if blocks is None else blocks.offline(added)

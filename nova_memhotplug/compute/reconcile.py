@@ -18,6 +18,7 @@ At service start all servers of the host are compared, later those that
 something has happened to (``compute.sweep``).
 """
 
+from collections.abc import Callable
 import contextlib
 import typing as ty
 
@@ -37,7 +38,6 @@ from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import due
 from nova_memhotplug.compute import look
-from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import sweep
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import drift
@@ -65,12 +65,12 @@ class Reconciler:
     :param guests: the ``virt.guest.Guests`` of the host
     :param ledger: where Nova accounts for its servers
     :param records: reads what placement has on record
-    :param onliner: has guests use what they were given
+    :param use: has a guest use what it was given, by the UUID of its server
     """
 
     def __init__(
         self, host: str, guests: ty.Any, ledger: books.Books,
-        records: placement.Placement, onliner: onlining.Onliner,
+        records: placement.Placement, use: Callable[[str], None],
     ):
         self._host = host
         self._guests = guests
@@ -78,8 +78,7 @@ class Reconciler:
         self._due = due.DueList()
         self._back_off = due.BackOff()
         self._sweep = sweep.Sweep(
-            host, guests, ledger, records, self._due, self,
-            onliner.remember)
+            host, guests, ledger, records, self._due, self, use)
 
     def remember(
         self, instance: ty.Any, is_cut_short: bool = False,

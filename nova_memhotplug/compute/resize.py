@@ -292,7 +292,9 @@ class MemoryResize:
         self, seen: look.Look, wanted_mb: int, flavor: ty.Any,
     ) -> planner.Plan:
         spec = specs.changed(specs.spec_of(self._instance.flavor), flavor)
-        if page_map.depends_on_use(seen.before.guest.boot_mb, wanted_mb):
+        present = seen.before.guest
+        if wanted_mb > present.present_mb and page_map.depends_on_use(
+                present.boot_mb, wanted_mb):
             seen.ask_what_is_used()
         plan = planner.plan(
             seen.before.guest, spec, wanted_mb, seen.before.step_mb,

@@ -41,7 +41,7 @@ def start(
     ledger = books.Books(manager.reportclient, manager.rt)
     reconciler = reconcile.Reconciler(
         host, guests, ledger, placement.Placement(manager.reportclient),
-        onliner)
+        onliner.remember)
     manager.additional_endpoints.append(
         endpoint.MemHotplugEndpoint(
             manager, guests, ledger, reconciler, onliner, land))

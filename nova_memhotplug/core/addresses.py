@@ -74,11 +74,6 @@ class Board:
     base_mb: int = 0
     pci_mb: int = 0
 
-    def bounce_buffer_mb(self, boot_mb: int) -> int:
-        """See ``bounce_buffer_mb``."""
-        is_below = boot_mb < (self.whole_below_mb or 0)
-        return BOUNCE_BUFFER_MB if is_below else 0
-
 
 #: QEMU, hw/i386/pc_q35.c, pc_q35_init(): 2 GiB below 4 GiB from 2.75 GiB on;
 #: hw/pci-host/q35.c, Q35_PCI_HOST_HOLE64_SIZE_DEFAULT.
@@ -123,8 +118,8 @@ def bounce_buffer_mb(machine: str, boot_mb: int) -> int | None:
         that room, too; None if that is not known
     """
     boards = [board_of(X86_64, machine)] if machine else [PC, Q35]
-    found = {None if board is None else board.bounce_buffer_mb(boot_mb)
-             for board in boards}
+    found = {None if board is None else BOUNCE_BUFFER_MB if boot_mb < (
+        board.whole_below_mb or 0) else 0 for board in boards}
     return found.pop() if len(found) == 1 else None
 
 

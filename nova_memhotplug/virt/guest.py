@@ -348,7 +348,7 @@ class LiveGuest:
         if found.is_amd is None:
             found = dataclasses.replace(
                 found, is_amd=address_space.host_of(self._host).is_amd)
-        return found.within(regions.read())
+        return found.within(regions.read()) if found.servers else found
 
 
 def _aliases(guest: domain.GuestMemory) -> set[str]:

@@ -347,6 +347,11 @@ class TestCrossing(DestinationTestBase):
 class TestEarlierVersion(DestinationTestBase):
     """One of the hosts is of a version without crossing."""
 
+    def assert_emulator_refused(self):
+        self.assert_refused(
+            'its emulator %s is not one of those that start an empty NUMA '
+            'cell there: ' % self.guest(self.server).emulator)
+
     def test_destination(self):
         self.grown()
         self.set_version('compute2', '1.3')
@@ -360,9 +365,7 @@ class TestEarlierVersion(DestinationTestBase):
         self._reboot_server(self.server, hard=True)
         self.set_version('compute2', '1.3')
         self.forget_crossing()
-        self.assert_refused(
-            'its emulator %s is not one of those that start an empty NUMA '
-            'cell there: ' % self.guest(self.server).emulator)
+        self.assert_emulator_refused()
 
     def test_source(self):
         self.set_version('compute1', '1.3')
@@ -377,9 +380,7 @@ class TestEarlierVersion(DestinationTestBase):
         self.memory_libvirt.domain.native_hosts.add('compute2')
         self.set_shim_directory('elsewhere')
         self.restart_compute_service('compute2')
-        self.assert_refused(
-            'its emulator %s is not one of those that start an empty NUMA '
-            'cell there: ' % self.guest(self.server).emulator)
+        self.assert_emulator_refused()
 
 
 class TestSource(DestinationTestBase):

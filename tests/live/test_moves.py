@@ -16,33 +16,19 @@ import ddt
 
 from tests.live import base
 from tests.live import cloud
-from tests.live import hosts
+from tests.live import moves
 
 
 @ddt.ddt
-class MoveTest(base.LiveTest):
+class MoveTest(moves.MoveMixin, base.LiveTest):
 
     @ddt.data(*cloud.ARCHS)
     def test_live_migration_there_and_back(self, arch):
         """The guest goes on, with a file in its memory and two devices."""
         server = self.boot(arch)
-        self.grow(server, 768)
-        self.grow(server, 1024)
-        server.wait_guest(
-            '512 MiB more', lambda report: report['nodes'].get(1) ==
-            512 * base.MIB_KB)
-        uptime, before = hosts.fill(server)
+        seen = self.grow_and_fill(server)
         for total_mb in (1280, 1536):
-            devices = server.memory()['devices']
-            hosts.migrate_live(server)
-            self.assertEqual(devices, server.memory()['devices'])
-            earlier, (uptime, after) = uptime, hosts.look_inside(server)
-            self.assertGreater(uptime, earlier)
-            self.assertEqual(before, after)
-            # It can grow where it is now.
-            self.grow(server, total_mb)
-            self.assert_total(server, total_mb)
-            self.assertEqual(devices, server.memory()['devices'][:-1])
+            seen = self.migrate_and_grow(server, seen, total_mb)
 
     def test_cold_migration_folds(self):
         server = self.boot()

@@ -20,6 +20,7 @@ import ddt
 from tests.live import base
 from tests.live import cloud
 from tests.live import hosts
+from tests.live import moves
 
 SHIM_HOST, NATIVE_HOST = 'lv1', 'lv2'
 OTHER = {SHIM_HOST: NATIVE_HOST, NATIVE_HOST: SHIM_HOST}
@@ -61,7 +62,7 @@ class NativeTest(NativeTestBase):
         self.assertEqual(1, server.boots())
 
 
-class CrossingTest(NativeTestBase):
+class CrossingTest(moves.MoveMixin, NativeTestBase):
 
     def test_live_migration_there_and_back(self):
         """The guest leaves the shim and comes back, and goes on all the time.
@@ -71,22 +72,8 @@ class CrossingTest(NativeTestBase):
         """
         server = self.boot_on(SHIM_HOST, 'x86_64')
         self.assert_started_by(server, SHIM_HOST, 'shim')
-        self.grow(server, 768)
-        self.grow(server, 1024)
-        server.wait_guest(
-            '512 MiB more', lambda report: report['nodes'].get(1) ==
-            512 * base.MIB_KB)
-        uptime, before = hosts.fill(server)
+        seen = self.grow_and_fill(server)
         for total_mb, host, strategy in (
                 (1280, NATIVE_HOST, 'native'), (1536, SHIM_HOST, 'shim')):
-            devices = server.memory()['devices']
-            hosts.migrate_live(server)
+            seen = self.migrate_and_grow(server, seen, total_mb)
             self.assert_started_by(server, host, strategy)
-            self.assertEqual(devices, server.memory()['devices'])
-            earlier, (uptime, after) = uptime, hosts.look_inside(server)
-            self.assertGreater(uptime, earlier)
-            self.assertEqual(before, after)
-            # It can grow where it is now.
-            self.grow(server, total_mb)
-            self.assert_total(server, total_mb)
-            self.assertEqual(devices, server.memory()['devices'][:-1])
