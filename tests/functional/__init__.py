@@ -15,9 +15,15 @@ libvirt driver and a real placement. Only libvirt is a fake.
 """
 
 import os
+import re
 
 # Native threads, as nova-compute has them since 2026.1; an older Nova knows
 # only eventlet and ignores this.
 os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', 'true')
 # Nova decides about its threads here, before anything else is imported.
 import nova.tests.functional  # noqa: E402,F401
+
+# Nova compares each extra spec with the names of all that it knows by several
+# hundred expressions (nova/api/validation/extra_specs/validators.py), more than
+# Python keeps: it would compile them again for each flavor of each test.
+re._MAXCACHE = 4096
