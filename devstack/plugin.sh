@@ -97,17 +97,43 @@ function configure_memhotplug {
     fi
 }
 
-function create_memhotplug_flavor {
-    local cloud=(openstack --os-cloud devstack-admin)
+_memhotplug_cloud=(openstack --os-cloud devstack-admin)
 
-    if "${cloud[@]}" flavor show "$NOVA_MEMHOTPLUG_FLAVOR" &>/dev/null; then
+# create_memhotplug_flavor NAME MIB
+function create_memhotplug_flavor {
+    local name=$1
+    local ram=$2
+
+    if "${_memhotplug_cloud[@]}" flavor show "$name" &>/dev/null; then
         return
     fi
-    "${cloud[@]}" flavor create --vcpus 1 --disk 1 \
-        --ram "$NOVA_MEMHOTPLUG_FLAVOR_RAM" \
+    "${_memhotplug_cloud[@]}" flavor create --vcpus 1 --disk 1 --ram "$ram" \
         --property memhotplug:max_memory_mb="$NOVA_MEMHOTPLUG_FLAVOR_MAX" \
-        --property trait:CUSTOM_MEMORY_HOTPLUG=required \
-        "$NOVA_MEMHOTPLUG_FLAVOR"
+        --property trait:CUSTOM_MEMORY_HOTPLUG=required "$name"
+}
+
+# memhotplug_tempest_flavor OPTION NAME
+function memhotplug_tempest_flavor {
+    local option=$1
+    local name=$2
+    local id
+
+    id=$("${_memhotplug_cloud[@]}" flavor show -f value -c id "$name")
+    iniset "$TEMPEST_CONFIG" memhotplug "$option" "$id"
+}
+
+# Guests of devstack's images have no agent. Whether servers can be migrated
+# live is what devstack itself says in [compute-feature-enabled].
+function configure_memhotplug_tempest {
+    local larger=$NOVA_MEMHOTPLUG_FLAVOR-large
+
+    create_memhotplug_flavor "$larger" $((2 * NOVA_MEMHOTPLUG_FLAVOR_RAM))
+    iniset "$TEMPEST_CONFIG" service_available nova_memhotplug True
+    iniset "$TEMPEST_CONFIG" memhotplug plain_flavor_ref \
+        "$(iniget "$TEMPEST_CONFIG" compute flavor_ref)"
+    memhotplug_tempest_flavor flavor_ref "$NOVA_MEMHOTPLUG_FLAVOR"
+    memhotplug_tempest_flavor flavor_ref_alt "$larger"
+    iniset "$TEMPEST_CONFIG" memhotplug-feature-enabled live_migration True
 }
 
 # The command is gone where the Python environment is.
@@ -128,7 +154,15 @@ case "${1:-} ${2:-}" in
     'stack extra')
         if is_service_enabled n-api; then
             echo_summary "Creating the flavor $NOVA_MEMHOTPLUG_FLAVOR"
-            create_memhotplug_flavor
+            create_memhotplug_flavor \
+                "$NOVA_MEMHOTPLUG_FLAVOR" "$NOVA_MEMHOTPLUG_FLAVOR_RAM"
+        fi
+        ;;
+    'stack test-config')
+        # devstack itself has written the configuration by now.
+        if is_service_enabled tempest; then
+            echo_summary "Configuring Tempest for nova-memhotplug"
+            configure_memhotplug_tempest
         fi
         ;;
     'unstack '*)

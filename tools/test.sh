@@ -194,9 +194,19 @@ sandbox_failed() {
     report 0 1 || true
 }
 
+# tests/live/test_tempest.py has the tests of the Tempest plugin.
+run_live() {
+    export TEMPEST_CONFIG_DIR=$WORK/tempest
+    rm -rf "$TEMPEST_CONFIG_DIR"
+    if ! sandbox/sandbox tempest "$TEMPEST_CONFIG_DIR"; then
+        sandbox_failed
+        return 1
+    fi
+    run_stestr live --serial "${LIVE_OPTIONS[@]}" "$@"
+}
+
 tier_live() {
-    in_sandbox '--computes 2' run_stestr live --serial \
-        "${LIVE_OPTIONS[@]}" "$@"
+    in_sandbox '--computes 2' run_live "$@"
 }
 
 tier_native() {
@@ -214,7 +224,8 @@ check_flake8() {
 }
 
 check_mypy() {
-    mypy --cache-dir "$WORK/mypy" nova_memhotplug
+    mypy --cache-dir "$WORK/mypy" nova_memhotplug \
+        nova_memhotplug_tempest_plugin
 }
 
 check_shell() {

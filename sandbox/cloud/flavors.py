@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Create flavors of 1 vCPU, 512 MB and a 1 GB disk: flavors.py WANTED.json."""
+"""Create flavors of 1 vCPU and a 1 GB disk: flavors.py WANTED.json."""
 
 import json
 import pathlib
@@ -22,10 +22,10 @@ import openstack
 def main():
     wanted = json.loads(pathlib.Path(sys.argv[1]).read_text())
     compute = openstack.connect().compute
-    for name, extra_specs in wanted.items():
+    for name, (ram, extra_specs) in wanted.items():
         if compute.find_flavor(name):
             continue
-        flavor = compute.create_flavor(name=name, vcpus=1, ram=512, disk=1)
+        flavor = compute.create_flavor(name=name, vcpus=1, ram=ram, disk=1)
         if extra_specs:
             compute.create_flavor_extra_specs(flavor, extra_specs)
 

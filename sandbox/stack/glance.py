@@ -35,6 +35,11 @@ PROPERTIES = {
             'console=ttyAMA0 panic=-1 memhp_default_state=online',
     },
 }
+#: Suffix of the name: what is added to the command line of the kernel
+VARIANTS = {
+    '': '',
+    '-movable': ' memhotplug.online=movable',
+}
 COMMON = {'hw_video_model': 'none', 'hw_qemu_guest_agent': 'yes'}
 
 
@@ -60,10 +65,17 @@ def start(settings):
 def upload(settings):
     """Upload the guest images that the cloud does not have yet."""
     wanted = {
-        'memhotplug-%s' % architecture: {
+        'memhotplug-%s%s' % (architecture, suffix): {
             'folder': str(images.folder(settings, architecture)),
-            'properties': {**COMMON, **PROPERTIES[architecture]},
-        } for architecture in images.ARCHITECTURES}
+            'properties': _properties(architecture, options),
+        } for architecture in images.ARCHITECTURES
+        for suffix, options in VARIANTS.items()}
     venv.cloud(settings, 'upload.py',
                'The guest images could not be uploaded',
                {'recipe': images.recipe(), 'images': wanted})
+
+
+def _properties(architecture, options):
+    own = PROPERTIES[architecture]
+    return {**COMMON, **own,
+            'os_command_line': own['os_command_line'] + options}

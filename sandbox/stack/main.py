@@ -16,6 +16,7 @@ import argparse
 import concurrent.futures
 import fcntl
 import os
+import pathlib
 import shlex
 import signal
 import sys
@@ -37,6 +38,7 @@ from stack import process
 from stack import report
 from stack import root
 from stack import settings as settings_
+from stack import tempest as tempest_
 from stack import venv
 
 
@@ -175,6 +177,12 @@ def demo(settings, args):
                **settings.credentials('member')})
 
 
+def tempest(settings, args):
+    """Write tempest.conf and the accounts for it into a folder."""
+    settings.answers
+    tempest_.configure(settings, args.folder.absolute(), not args.member)
+
+
 def down(settings, args):
     """Stop everything that was started, and nothing else."""
     # Nothing is touched, still less removed, where there is no sandbox.
@@ -250,6 +258,10 @@ def _parser():
                           choices=settings_.USERS)
     add(status)
     add(demo)
+    command = add(tempest)
+    command.add_argument('folder', type=pathlib.Path)
+    command.add_argument('--member', action='store_true',
+                         help='without the account of the administrator')
     add(down).add_argument('--purge', action='store_true',
                            help='also remove the state folder')
     return parser

@@ -129,6 +129,7 @@ def discover(settings):
 def register(settings):
     """Create the flavors."""
     venv.cloud(settings, 'flavors.py', 'The flavors could not be created',
-               {'elastic': ELASTIC,
-                'elastic-numa': {**ELASTIC, 'hw:numa_nodes': '1'},
-                'fixed': {}})
+               {'elastic': (512, ELASTIC),
+                'elastic-large': (1024, ELASTIC),
+                'elastic-numa': (512, {**ELASTIC, 'hw:numa_nodes': '1'}),
+                'fixed': (512, {})})

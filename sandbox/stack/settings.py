@@ -30,12 +30,13 @@ PORTS = ('keystone', 'placement', 'glance', 'neutron', 'nova',
 ADDRESS = '127.0.0.1'
 MAX_COMPUTES = 9
 
-# Who may log in: name -> (project, roles in it)
+# Who may log in: name -> (project, roles in it). Tempest takes the first one
+# that is free for somebody else, so the other project comes early.
 USERS = {
     'admin': ('admin', ('admin',)),
     'member': ('demo', ('member',)),
-    'reader': ('demo', ('reader',)),
     'member2': ('other', ('member',)),
+    'reader': ('demo', ('reader',)),
 }
 SERVICE_USERS = ('placement', 'glance', 'neutron', 'nova')
 SECRETS = tuple(USERS) + SERVICE_USERS + ('database', 'messaging')

@@ -23,6 +23,7 @@ from packaging import utils
 import testtools
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+OURS = {'nova_memhotplug', 'nova_memhotplug_tempest_plugin'}
 
 
 def _imports(paths):
@@ -38,7 +39,7 @@ def _imports(paths):
                     node.func, 'attr', '') == 'try_import':
                 names.add(node.args[0].value)
     tops = {name.split('.')[0] for name in names}
-    tops -= sys.stdlib_module_names | {'nova_memhotplug'}
+    tops -= sys.stdlib_module_names | OURS
     known = metadata.packages_distributions() | {
         'libvirt': ['libvirt-python'], 'libvirt_qemu': ['libvirt-python'],
         'nova': ['nova']}
@@ -68,6 +69,13 @@ class DependenciesTestCase(testtools.TestCase):
         declared = (
             self.always | self.extras['nova'] | self.extras['libvirt'])
         self.assertEqual(declared, _imports(self.modules - self.cli))
+
+    def test_tempest(self):
+        imported = _imports(
+            (ROOT / 'nova_memhotplug_tempest_plugin').rglob('*.py'))
+        extra = self.extras['tempest']
+        self.assertEqual(set(), imported - self.always - extra)
+        self.assertEqual(set(), extra - imported)
 
     def test_commands(self):
         """Nova's client starts the plugin: it is not imported."""

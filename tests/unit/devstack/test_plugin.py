@@ -21,7 +21,8 @@ import testtools
 DEVSTACK = pathlib.Path(__file__).resolve().parents[3] / 'devstack'
 
 # What devstack has: its configuration is a file of "option=value" here, and
-# commands of root are run or, if they are not for a test, written down.
+# commands of root are run or, if they are not for a test, written down, as are
+# commands that change the cloud.
 SURROUNDINGS = """
 set -o errexit -o nounset
 define_plugin() { :; }
@@ -34,10 +35,18 @@ sudo() {
     *) echo "$*" >>commands ;;
     esac
 }
-is_service_enabled() { false; }
+openstack() {
+    case "$*" in
+    *'flavor show -f value'*) echo "id-of-${!#}" ;;
+    *'flavor show'*) false ;;
+    *) echo "openstack $*" >>commands ;;
+    esac
+}
+is_service_enabled() { [[ ${ENABLED:-} == "$1" ]]; }
 echo_summary() { :; }
 DEST=/opt/stack
 NOVA_CONF=nova.conf
+TEMPEST_CONFIG=tempest.conf
 NOVA_MEMHOTPLUG_DIR=%(top)s
 NOVA_MEMHOTPLUG_APPARMOR=$PWD/apparmor.d
 source %(top)s/devstack/settings
@@ -105,6 +114,22 @@ class PluginTestCase(testtools.TestCase):
                 ('/opt/x PUx,\n' + LIBVIRTD, GUESTS),
                 tuple(file.read_text() for file in self.files))
         self.assertEqual(['systemctl reload apparmor'] * 2, self._commands())
+
+    def test_tempest(self):
+        config = self.root / 'tempest.conf'
+        config.write_text('flavor_ref=42\n')
+        phase = 'source %s/plugin.sh stack test-config' % DEVSTACK
+        self._run(phase)
+        self.assertEqual('flavor_ref=42\n', config.read_text())
+        self._run('ENABLED=tempest', phase)
+        self.assertEqual({
+            'nova_memhotplug=True', 'flavor_ref=id-of-elastic',
+            'flavor_ref_alt=id-of-elastic-large',
+            'plain_flavor_ref=42', 'live_migration=True',
+        }, set(config.read_text().splitlines()))
+        (flavor,) = self._commands()
+        self.assertIn('--ram 1024', flavor)
+        self.assertTrue(flavor.endswith(' elastic-large'), flavor)
 
     def test_clean(self):
         self._confine()
