@@ -43,36 +43,25 @@ class LiveTest(testtools.TestCase):
     def flavor(self, name, ram=512, **extra_specs):
         """Make a flavor that is deleted after the test.
 
-        :param name: its name
-        :param ram: in MiB
-        :param extra_specs: with ``__`` for ``:``
-        """
-        compute = cloud.connect('admin').compute
-        flavor = self.create_flavor(name, ram)
-        specs = {key.replace('__', ':'): value
-                 for key, value in extra_specs.items()}
-        specs['trait:CUSTOM_MEMORY_HOTPLUG'] = 'required'
-        compute.create_flavor_extra_specs(flavor, specs)
-        return name
-
-    def create_flavor(self, name, ram, vcpus=1):
-        """Create a flavor without extra specs, deleted after the test.
-
         One of that name that a killed run has left behind is replaced.
 
         :param name: its name
         :param ram: in MiB
-        :param vcpus: number of CPUs
-        :returns: what the SDK created
+        :param extra_specs: with ``__`` for ``:``
+        :returns: its name
         """
         compute = cloud.connect('admin').compute
         leftover = compute.find_flavor(name)
         if leftover is not None:
             compute.delete_flavor(leftover)
         flavor = compute.create_flavor(
-            name=name, ram=ram, vcpus=vcpus, disk=1, is_public=True)
+            name=name, ram=ram, vcpus=1, disk=1, is_public=True)
         self.addCleanup(compute.delete_flavor, flavor)
-        return flavor
+        specs = {key.replace('__', ':'): value
+                 for key, value in extra_specs.items()}
+        specs['trait:CUSTOM_MEMORY_HOTPLUG'] = 'required'
+        compute.create_flavor_extra_specs(flavor, specs)
+        return name
 
     def grow(self, server, total_mb):
         """Grow a server and wait until Nova is done with it.

@@ -84,31 +84,6 @@ class BooksTest(base.LiveTest):
         self.assert_total(server, 768)
         self.assertEqual(used + 256, self.used_by_project_mb())
 
-    def test_resize_to_a_flavor(self):
-        larger = self.flavor('live-larger', ram=1024,
-                             memhotplug__max_memory_mb='4096')
-        server = self.boot()
-        flavor = self.admin.compute.find_flavor(larger)
-        answer = server.compute.post(
-            server.path + '/action',
-            json={'resizeMemory': {'flavorRef': flavor.id}})
-        self.assertEqual(202, answer.status_code, answer.text)
-        server.wait()
-        server.wait_guest(
-            '512 MiB on node 1',
-            lambda guest: guest['nodes'].get(1, 0) == 512 * base.MIB_KB)
-        self.assert_total(server, 1024)
-        self.assertEqual(larger, server.fresh.flavor['original_name'])
-
-    def test_resize_to_a_flavor_that_differs(self):
-        flavor = self.create_flavor('live-more-vcpus', ram=1024, vcpus=2)
-        server = self.boot()
-        self.refuse(server, {'flavorRef': flavor.id}, 400,
-                    'live-more-vcpus', 'memhotplug:max_memory_mb')
-        self.refuse(server, {'flavorRef': 'no-such-flavor'}, 400,
-                    'no-such-flavor')
-        self.refuse(server, {'flavorRef': flavor.id, 'memory_mb': 1024}, 400)
-
     def test_full_host(self):
         server = self.boot()
         self._fill(self.host(server), leave_mb=256)

@@ -29,15 +29,3 @@ class MoveTest(moves.MoveMixin, base.LiveTest):
         seen = self.grow_and_fill(server)
         for total_mb in (1280, 1536):
             seen = self.migrate_and_grow(server, seen, total_mb)
-
-    def test_cold_migration_folds(self):
-        server = self.boot()
-        self.grow(server, 1024)
-        server.act({'migrate': None}, user='admin')
-        server.wait('VERIFY_RESIZE')
-        server.act({'confirmResize': None})
-        server.wait()
-        self.assert_total(server, 1024)
-        self.assertEqual([], server.memory()['devices'])
-        self.grow(server, 1536)
-        self.assert_total(server, 1536)
