@@ -95,9 +95,9 @@ class Server:
         answer.raise_for_status()
         return answer.json()['memory']
 
-    def resize(self, wanted_mb, user='member'):
+    def resize(self, wanted_mb):
         """Post ``resizeMemory`` and return the answer as it came."""
-        return connect(user).compute.post(
+        return self.compute.post(
             self.path + '/action',
             json={'resizeMemory': {'memory_mb': wanted_mb}})
 

@@ -18,15 +18,13 @@ from tests.live import cloud
 class RefusalMixin:
     """Ask for what is refused, in a ``base.LiveTest``."""
 
-    def refuse(self, server, wanted_mb, status, *words, user='member',
-               code=None):
+    def refuse(self, server, wanted_mb, status, *words, code=None):
         """A request is refused with these words, and changes nothing.
 
-        :param code: what programs know the refusal by; None for one of
-            Nova's own
+        :param code: what programs know the refusal by
         """
         before = self._state(server)
-        answer = server.resize(wanted_mb, user)
+        answer = server.resize(wanted_mb)
         self.assertEqual(status, answer.status_code, answer.text)
         for word in words:
             self.assertIn(word, answer.text)
