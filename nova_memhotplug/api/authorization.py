@@ -37,15 +37,16 @@ CONF = nova_conf.CONF
 
 
 @functools.cache
-def _enforcer() -> ty.Any:
-    enforcer = policy.Enforcer(CONF)
+def enforcer() -> ty.Any:
+    """Get what knows Nova's rules and ours, as the policy file has them."""
+    made = policy.Enforcer(CONF)
     # Nova itself warns of what has changed in its rules.
-    enforcer.suppress_default_change_warnings = True
-    enforcer.suppress_deprecation_warnings = True
-    enforcer.register_defaults(nova_base.list_rules())
-    enforcer.register_defaults(policies.list_rules())
-    enforcer.load_rules()
-    return enforcer
+    made.suppress_default_change_warnings = True
+    made.suppress_deprecation_warnings = True
+    made.register_defaults(nova_base.list_rules())
+    made.register_defaults(policies.list_rules())
+    made.load_rules()
+    return made
 
 
 def authorize(context: ty.Any, rule: str, instance: ty.Any) -> None:
@@ -57,7 +58,7 @@ def authorize(context: ty.Any, rule: str, instance: ty.Any) -> None:
     :raises nova.exception.PolicyNotAuthorized: if not
     """
     try:
-        _enforcer().authorize(
+        enforcer().authorize(
             rule, _target(instance), context, do_raise=True,
             exc=exception.PolicyNotAuthorized, action=rule)
     except policy.InvalidScope:

@@ -10,10 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Is the plugin installed in such a way that it can work?"""
+"""Is the plugin installed on a compute in such a way that it can work?
+
+What concerns the whole cloud is in ``cmd.upgrade``.
+"""
 
 from collections.abc import Iterator
-import configparser
 import importlib
 from importlib import metadata
 import importlib.util
@@ -23,18 +25,24 @@ import re
 import stat
 import typing as ty
 
+from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.core import domain
 from nova_memhotplug.virt import emulator
+from nova_memhotplug.virt import host_facts
 from nova_memhotplug.virt import probe
 
 #: The releases of Nova whose private parts the plugin is tested against.
 OLDEST_NOVA, NEWEST_NOVA = 31, 34
 DRIVER = 'nova.virt.memhotplug'
-VALIDATORS = 'nova.api.extra_spec_validators'
-PASTE_APP = 'app:osapi_compute_app_v21'
+DRIVER_NAME = 'memhotplug.MemHotplugLibvirtDriver'
+#: Entry points without which something is missing, by their group.
+ENTRY_POINTS = (('nova.api.extra_spec_validators', ('memhotplug',)),
+                ('nova_memhotplug.memory_models', ('dimm',)))
+#: Debian's and Ubuntu's units give it to nova-compute after nova.conf.
+DEBIAN_CONFIG = pathlib.Path('/etc/nova/nova-compute.conf')
 
 Code = upgradecheck.Code
 Result = upgradecheck.Result
@@ -43,27 +51,22 @@ Result = upgradecheck.Result
 class Checks(upgradecheck.UpgradeCommands):
     """The checks of a host; ``check`` runs them and prints a table.
 
-    :param directory: ``[memhotplug] shim_directory``
+    :param conf: the configuration of Nova
     :param connection: a ``libvirt.virConnect``; None where libvirt cannot be
-        asked, for example on a host of nova-api alone
-    :param api_paste: Nova's ``api-paste.ini``; None if it is of no interest
+        asked
     """
 
     display_title = 'Installation of nova-memhotplug'
 
-    def __init__(
-        self, directory: pathlib.Path, connection: ty.Any,
-        api_paste: str | None,
-    ):
+    def __init__(self, conf: cfg.ConfigOpts, connection: ty.Any):
         super().__init__()
+        directory = pathlib.Path(conf.memhotplug.shim_directory)
         self._upgrade_checks = (
             ('Nova', lambda _self: nova_version()),
-            ('Compute driver', lambda _self: driver()),
-            ('Extra spec validator', lambda _self: extra_specs()),
+            ('Module', lambda _self: module()),
+            ('Entry points', lambda _self: entry_points()),
+            ('Compute driver', lambda _self: configured_driver(conf)),
             ('Emulator shim', lambda _self: shims(directory, connection)))
-        if api_paste is not None:
-            self._upgrade_checks += ((
-                'API paste line', lambda _self: paste_line(api_paste)),)
 
 
 def nova_version() -> Result:
@@ -80,7 +83,7 @@ def nova_version() -> Result:
                   'Nova %s; %s.' % (version, supported))
 
 
-def driver() -> Result:
+def module() -> Result:
     """Check that Nova finds the driver below its own package."""
     try:
         found = importlib.util.find_spec(DRIVER)
@@ -96,38 +99,63 @@ def driver() -> Result:
             os.path.dirname(nova.__file__ or ''), DRIVER, ours)))
 
 
-def extra_specs() -> Result:
-    """Check that Nova's API knows the plugin's extra specs."""
-    for entry in metadata.entry_points(group=VALIDATORS, name='memhotplug'):
-        try:
-            entry.load()
-        except Exception as exc:
-            return Result(Code.FAILURE, '%s cannot be loaded: %s.' % (
-                entry.value, exc))
-        return Result(Code.SUCCESS, entry.value)
-    return Result(Code.FAILURE, (
-        'No entry point memhotplug in %s: nova-memhotplug is not installed '
-        'in this Python environment.' % VALIDATORS))
+def entry_points() -> Result:
+    """Check that Nova finds the extra specs and the memory models."""
+    found = []
+    for group, needed in ENTRY_POINTS:
+        entries = metadata.entry_points(group=group)
+        missing = set(needed) - entries.names
+        if missing:
+            return Result(Code.FAILURE, (
+                'No entry point %s in %s: nova-memhotplug is not installed '
+                'in this Python environment.' % (
+                    ', '.join(sorted(missing)), group)))
+        for entry in entries:
+            # Extra specs of others are no business of this package.
+            if group != ENTRY_POINTS[0][0] or entry.name in needed:
+                try:
+                    entry.load()
+                except Exception as exc:
+                    return Result(
+                        Code.FAILURE, '%s of %s cannot be loaded: %s.' % (
+                            entry.value, group, exc))
+                found.append(entry.name)
+    return Result(Code.SUCCESS, ', '.join(found))
 
 
-def paste_line(path: str) -> Result:
-    """Check the line of ``api-paste.ini`` that is to be changed.
+def configured_driver(conf: cfg.ConfigOpts) -> Result:
+    """Check which driver the configuration names in the end.
 
-    :param path: the file
+    :param conf: the configuration of Nova, of the files that were asked for
     """
-    parser = configparser.RawConfigParser(strict=False)
-    try:
-        with open(path, encoding='utf-8') as stream:
-            parser.read_file(stream)
-        factory = parser.get(PASTE_APP, 'paste.app_factory')
-    except (OSError, configparser.Error) as exc:
-        return Result(Code.FAILURE, '%s cannot be read: %s' % (
-            path, ' '.join(str(exc).split())))
-    if factory.startswith('nova_memhotplug.'):
-        return Result(Code.SUCCESS, factory)
-    return Result(Code.FAILURE, (
-        '[%s] paste.app_factory in %s is %s: the API does not have the '
-        'action resizeMemory.' % (PASTE_APP, path, factory)))
+    name = conf.compute_driver
+    if not str(name).startswith('memhotplug.'):
+        return Result(Code.FAILURE, (
+            '[DEFAULT] compute_driver is %s, so nova-compute does not start '
+            'this package. Set it to %s in the last file that nova-compute '
+            'reads.' % (name, DRIVER_NAME)))
+    others = _read_after(conf)
+    if others in (None, name):
+        return Result(Code.SUCCESS, str(name))
+    return Result(Code.WARNING, (
+        '%s names %s. Where nova-compute is started with that file after '
+        'nova.conf, as Debian and Ubuntu do, this counts. Set it to %s '
+        'there.' % (DEBIAN_CONFIG, others, name)))
+
+
+def _read_after(conf: cfg.ConfigOpts) -> str | None:
+    """Read the driver out of the file that Debian has nova-compute read last.
+
+    :returns: its name; None if there is no such file, it does not say, or it
+        was among the files that were read
+    """
+    if not DEBIAN_CONFIG.exists() or str(DEBIAN_CONFIG) in conf.config_file:
+        return None
+    last = cfg.ConfigOpts()
+    last.register_opt(cfg.StrOpt('compute_driver'))
+    last([], default_config_files=[str(DEBIAN_CONFIG)],
+         default_config_dirs=[])
+    return ty.cast(str | None, last.compute_driver)
 
 
 def shims(directory: pathlib.Path, connection: ty.Any) -> Result:
@@ -141,8 +169,8 @@ def shims(directory: pathlib.Path, connection: ty.Any) -> Result:
                  else _of_this_root(directory))
     if not found:
         return Result(Code.SUCCESS, 'No QEMU on this host.')
-    results = [shim_of(*one) for one in found if not is_missing(*one)]
-    missing = [one[0].name for one in found if is_missing(*one)]
+    results = [shim_of(one) for one in found if not one.is_missing]
+    missing = [one.path.name for one in found if one.is_missing]
     if missing:
         results.append(Result(Code.WARNING, (
             '%s no shim for %s in %s, so the strategy shim cannot be used. '
@@ -154,14 +182,31 @@ def shims(directory: pathlib.Path, connection: ty.Any) -> Result:
         str(result.details) for result in results))
 
 
-#: The path of a shim, the emulator that it stands in for, and why libvirt
-#: cannot use it: '' if it finds no such file.
-_Found: ty.TypeAlias = tuple[pathlib.Path, pathlib.Path, str | None]
+class Found(ty.NamedTuple):
+    """A shim, as libvirt sees it.
+
+    :param path: of the shim
+    :param binary: the emulator that it stands in for
+    :param seen: where this process sees that file; None if it does not, for
+        example as libvirt has another root file system
+    :param refusal: why libvirt cannot use the shim: '' if it finds no such
+        file, None if it can
+    """
+
+    path: pathlib.Path
+    binary: pathlib.Path
+    seen: pathlib.Path | None
+    refusal: str | None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no shim, neither here nor where libvirt is."""
+        return self.refusal == '' and not self.path.exists()
 
 
 def _of_libvirt(
     directory: pathlib.Path, connection: ty.Any,
-) -> Iterator[_Found]:
+) -> Iterator[Found]:
     """Ask libvirt for the emulator of every supported architecture."""
     root = domain.parse(connection.getCapabilities())
     for arch in root.iterfind("guest[os_type='hvm']/arch"):
@@ -169,33 +214,25 @@ def _of_libvirt(
         if name in probe.ARCHS:
             binary = pathlib.Path(arch.findtext('emulator', ''))
             path = directory / binary.name
-            yield path, binary, emulator.refusal(connection, str(path), name)
+            yield Found(path, binary, host_facts.seen_by_libvirt(binary),
+                        emulator.refusal(connection, str(path), name))
 
 
-def _of_this_root(directory: pathlib.Path) -> Iterator[_Found]:
+def _of_this_root(directory: pathlib.Path) -> Iterator[Found]:
     for name, binary in shim.emulators(directory).items():
         path = directory / name
-        yield path, binary, None if path.exists() else ''
+        yield Found(path, binary, binary, None if path.exists() else '')
 
 
-def is_missing(
-    path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
-) -> bool:
-    """Tell whether there is no shim, neither here nor where libvirt is."""
-    return refusal == '' and not path.exists()
-
-
-def shim_of(
-    path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
-) -> Result:
+def shim_of(found: Found) -> Result:
     """Check a shim where libvirt is, and here if it is here as well."""
-    if path.exists():
-        return _in_reach(path, binary, refusal)
-    if refusal:
-        return _unusable(path, refusal)
+    if found.path.exists():
+        return _in_reach(found)
+    if found.refusal:
+        return _unusable(found.path, found.refusal)
     return Result(Code.SUCCESS, (
         'libvirt has %s in another root file system. Run this check in that, '
-        'too, to see who can change it.' % path))
+        'too, to see who can change it.' % found.path))
 
 
 def _unusable(path: pathlib.Path, refusal: str) -> Result:
@@ -211,10 +248,9 @@ def _remedy(directory: pathlib.Path) -> str:
         directory)
 
 
-def _in_reach(
-    path: pathlib.Path, binary: pathlib.Path, refusal: str | None,
-) -> Result:
+def _in_reach(found: Found) -> Result:
     """Check a shim that is in this root file system."""
+    path, binary, seen, refusal = found
     unsafe = shim.unsafe(path)
     if unsafe:
         return Result(Code.FAILURE, (
@@ -231,7 +267,7 @@ def _in_reach(
         return Result(Code.WARNING, (
             '%s is not the shim of this package, perhaps that of an earlier '
             'one. %s' % (path, _remedy(path.parent))))
-    if binary.exists() and shim.is_stale(path, binary):
+    if seen is not None and shim.is_stale(path, seen):
         return Result(Code.WARNING, (
             '%s is newer than the shim, so that libvirt may go by what an '
             'older QEMU could do. %s' % (binary, _remedy(path.parent))))

@@ -64,11 +64,13 @@ def _guests_of(
         connection, support.arch, support.emulator))
     configured = CONF.memhotplug.zero_cell_strategy
     path = support.shim_path(CONF.memhotplug.shim_directory)
-    shim = (pathlib.Path(path), pathlib.Path(support.emulator),
-            emulator.refusal(connection, path, support.arch))
+    binary = pathlib.Path(support.emulator)
+    shim = checks.Found(
+        pathlib.Path(path), binary, host_facts.seen_by_libvirt(binary),
+        emulator.refusal(connection, path, support.arch))
     seen = None
-    if not checks.is_missing(*shim):
-        result = checks.shim_of(*shim)
+    if not shim.is_missing:
+        result = checks.shim_of(shim)
         seen = int(result.code), str(result.details)
         support = dataclasses.replace(support, has_shim=True)
     yield from verdicts.started(support, configured, is_own)

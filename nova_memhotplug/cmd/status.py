@@ -25,18 +25,21 @@ import typing as ty
 
 from oslo_config import cfg
 from oslo_serialization import jsonutils
+from oslo_upgradecheck import upgradecheck
 from oslo_utils import importutils
 import prettytable
 
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import host
 from nova_memhotplug.cmd import shim
+from nova_memhotplug.cmd import upgrade
 from nova_memhotplug.conf import memhotplug
 from nova_memhotplug.core import strategies
 from nova_memhotplug.virt import emulator
 
 libvirt = importutils.try_import('libvirt')
 nova_options = importutils.try_import('nova.conf.libvirt')
+nova_compute = importutils.try_import('nova.conf.compute')
 # It needs Nova, whose absence another subcommand is to report.
 probe = importutils.try_import('nova_memhotplug.virt.probe')
 
@@ -72,11 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         help='configuration of Nova (default: where Nova looks for it)')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     check = commands.add_parser(
-        'check', help='check how the plugin is installed')
-    check.add_argument(
-        '--api-paste', metavar='FILE',
-        help="also check Nova's api-paste.ini (hosts of nova-api)")
+        'check', help='check how the plugin is installed on a compute')
     check.set_defaults(run=run_check)
+    _add_upgrade(commands)
     probing = commands.add_parser(
         'probe', help='start throw-away guests to see what can be started')
     probing.set_defaults(run=run_probe)
@@ -88,6 +89,20 @@ def _parser() -> argparse.ArgumentParser:
     looking.set_defaults(run=run_host)
     _add_shim(commands)
     return parser
+
+
+def _add_upgrade(commands: ty.Any) -> None:
+    check = commands.add_parser(
+        'upgrade', help='what concerns the whole cloud').add_subparsers(
+            required=True, metavar='COMMAND').add_parser('check', help=(
+                'check whether the cloud is ready for this version; on a '
+                'host of nova-api'))
+    check.add_argument(
+        '--json', action='store_true', help='print JSON, not a table')
+    check.add_argument(
+        '--api-paste', metavar='FILE',
+        help='default: [wsgi] api_paste_config')
+    check.set_defaults(run=run_upgrade_check)
 
 
 def _add_shim(commands: ty.Any) -> None:
@@ -116,8 +131,9 @@ def _options(args: argparse.Namespace) -> cfg.ConfigOpts:
     """Read Nova's configuration: this package's group, and libvirt's."""
     conf = cfg.ConfigOpts()
     memhotplug.register_opts(conf)
-    if nova_options is not None:
-        nova_options.register_opts(conf)
+    for options in (nova_options, nova_compute):
+        if options is not None:
+            options.register_opts(conf)
     conf([], project='nova', default_config_files=args.config_file)
     return conf
 
@@ -162,9 +178,20 @@ def run_check(args: argparse.Namespace) -> int:
     :returns: the worst result
     """
     conf = _options(args)
-    return checks.Checks(
-        pathlib.Path(conf.memhotplug.shim_directory), _try_to_connect(conf),
-        args.api_paste).check()
+    return checks.Checks(conf, _try_to_connect(conf)).check()
+
+
+def run_upgrade_check(args: argparse.Namespace) -> int:
+    """Check the cloud, as ``nova-status upgrade check`` does.
+
+    :param args: the arguments of the subcommand
+    :returns: the worst result; 255 if a check could not be made
+    """
+    upgrade.start(args.config_file)
+    return upgradecheck.main(
+        cfg.ConfigOpts(), 'nova', upgrade.Checks(args.api_paste),
+        ['upgrade', 'check', *(['--json'] if args.json else [])],
+        args.config_file)
 
 
 def run_probe(args: argparse.Namespace) -> int:

@@ -63,10 +63,19 @@ def speaks(compute_node: ty.Any, wanted: str) -> bool:
     :param compute_node: the ``nova.objects.ComputeNode`` of the host
     :param wanted: the version
     """
-    if not compute_node.obj_attr_is_set('stats'):
-        return False
-    version = compute_node.stats.get(STAT)
+    version = spoken(compute_node)
     return version is not None and versionutils.is_compatible(wanted, version)
+
+
+def spoken(compute_node: ty.Any) -> str | None:
+    """Say which version of this interface a host has.
+
+    :param compute_node: the ``nova.objects.ComputeNode`` of the host
+    :returns: the version; None without the extension
+    """
+    if not compute_node.obj_attr_is_set('stats'):
+        return None
+    return ty.cast(str | None, compute_node.stats.get(STAT))
 
 
 @functools.cache

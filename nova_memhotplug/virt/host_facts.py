@@ -17,6 +17,7 @@ asked. What is the kernel's is read here.
 """
 
 from collections.abc import Iterator
+import contextlib
 import pathlib
 import re
 import typing as ty
@@ -118,14 +119,35 @@ def memlock() -> tuple[bool | None, int | None]:
     :returns: whether its daemon may raise the limit, None if it is not seen
         from here; and its own limit in bytes, None for no limit
     """
-    for path in PROC.glob('[0-9]*/comm'):
-        try:
-            if path.read_text().strip() in DAEMONS:
-                return _may_raise(path.parent), _limit(path.parent)
-        except (OSError, ValueError):
-            # It has just ended, or is not shown to this user.
-            continue
+    for process in _daemons():
+        with contextlib.suppress(OSError, ValueError):
+            return _may_raise(process), _limit(process)
     return None, None
+
+
+def seen_by_libvirt(path: pathlib.Path) -> pathlib.Path | None:
+    """Find a file of the root file system in which libvirt runs.
+
+    It may be that of another container, with a file of the same name.
+
+    :param path: the file, where libvirt is
+    :returns: where this process sees it; None if it does not
+    """
+    for process in _daemons():
+        with contextlib.suppress(OSError):
+            seen = process / 'root' / path.relative_to('/')
+            seen.stat()
+            return seen
+    return None
+
+
+def _daemons() -> Iterator[pathlib.Path]:
+    """Find what the kernel shows of libvirt's daemon."""
+    for path in PROC.glob('[0-9]*/comm'):
+        # It may have just ended.
+        with contextlib.suppress(OSError):
+            if path.read_text().strip() in DAEMONS:
+                yield path.parent
 
 
 def _may_raise(process: pathlib.Path) -> bool:

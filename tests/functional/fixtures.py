@@ -497,7 +497,7 @@ class PolicyFileFixture(policy_fixtures.RealPolicyFixture):
             self.useFixture(fixtures.TempDir()).path, 'policy.yaml')
         with open(self.policy_file, 'w') as handle:
             jsonutils.dump(self._rules, handle)
-        authorization._enforcer.cache_clear()
+        authorization.enforcer.cache_clear()
 
 
 class ProcessCachesFixture(fixtures.Fixture):
@@ -505,7 +505,7 @@ class ProcessCachesFixture(fixtures.Fixture):
 
     def setUp(self):
         super().setUp()
-        for cached in (rpcapi._router, authorization._enforcer,
+        for cached in (rpcapi._router, authorization.enforcer,
                        registry.models):
             cached.cache_clear()
             self.addCleanup(cached.cache_clear)

@@ -175,6 +175,10 @@ CALLABLES = (
     ('nova.objects.ServiceList.get_by_binary',
      'context binary include_disabled'),
     ('nova.objects.ComputeNodeList.get_all_by_host', 'context host'),
+    ('nova.objects.ComputeNodeList.get_all', 'context'),
+    ('nova.objects.CellMappingList.get_all', 'context'),
+    ('nova.objects.FlavorList.get_all', 'context'),
+    ('nova.config.parse_args', 'argv default_config_files'),
     ('nova.api.openstack.common.get_instance',
      'compute_api context instance_id expected_attrs'),
     ('nova.api.openstack.common.'

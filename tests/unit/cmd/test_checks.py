@@ -13,16 +13,19 @@
 """The checks of an installation."""
 
 import errno
+from importlib import metadata
 import os
 import pathlib
 from unittest import mock
 
 import fixtures
+from oslo_config import cfg
 import testtools
 
 from nova_memhotplug.cmd import checks
 from nova_memhotplug.cmd import shim
 from nova_memhotplug.virt import emulator
+from nova_memhotplug.virt import host_facts
 
 Code = checks.Code
 
@@ -50,71 +53,105 @@ class InstallationTestCase(testtools.TestCase):
                     side_effect=checks.metadata.PackageNotFoundError)
         self.assertEqual(Code.FAILURE, checks.nova_version().code)
 
-    def test_driver_is_found(self):
+    def test_module_is_found(self):
         self._patch(checks.importlib.util, 'find_spec',
                     return_value=mock.Mock(origin='/x/memhotplug.py'))
-        result = checks.driver()
+        result = checks.module()
         self.assertEqual((Code.SUCCESS, 'in /x/memhotplug.py'),
                          (result.code, result.details))
 
-    def test_driver_is_elsewhere(self):
+    def test_module_is_elsewhere(self):
         self._patch(checks.importlib.util, 'find_spec', return_value=None)
         self._patch(checks.importlib, 'import_module',
                     return_value=mock.Mock(__file__='/x/nova/__init__.py'))
-        result = checks.driver()
+        result = checks.module()
         self.assertEqual(Code.FAILURE, result.code)
         self.assertIn('Nova is in /x/nova and does not see', result.details)
 
     def test_nova_cannot_be_imported(self):
         self._patch(checks.importlib.util, 'find_spec',
                     side_effect=ModuleNotFoundError('no nova'))
-        result = checks.driver()
+        result = checks.module()
         self.assertEqual(Code.FAILURE, result.code)
         self.assertIn('no nova', result.details)
 
-    def test_extra_specs(self):
-        entry = mock.Mock(value='nova_memhotplug.api.extra_specs')
-        points = self._patch(checks.metadata, 'entry_points',
-                             return_value=[entry])
-        self.assertEqual(Code.SUCCESS, checks.extra_specs().code)
-        points.assert_called_once_with(
-            group='nova.api.extra_spec_validators', name='memhotplug')
-        entry.load.side_effect = ImportError('broken')
-        result = checks.extra_specs()
+    def test_entry_points(self):
+        result = checks.entry_points()
+        self.assertEqual(Code.SUCCESS, result.code, result.details)
+        self.assertEqual({'memhotplug', 'dimm'} - set(
+            result.details.split(', ')), set())
+
+    def test_no_entry_points(self):
+        self._patch(checks.metadata, 'entry_points',
+                    return_value=metadata.EntryPoints())
+        result = checks.entry_points()
         self.assertEqual(Code.FAILURE, result.code)
-        self.assertIn('broken', result.details)
+        self.assertIn('No entry point memhotplug in nova.api.', result.details)
 
-    def test_no_extra_specs(self):
-        self._patch(checks.metadata, 'entry_points', return_value=[])
-        self.assertEqual(Code.FAILURE, checks.extra_specs().code)
+    def test_entry_points_that_cannot_be_loaded(self):
+        """Those of others are not tried."""
+        def entry_points(group):
+            return metadata.EntryPoints([
+                metadata.EntryPoint(name, 'no_such_module', group)
+                for name in dict(checks.ENTRY_POINTS)[group] + ('other',)
+            ] if group == broken else real(group=group))
+
+        real = metadata.entry_points
+        self._patch(checks.metadata, 'entry_points', new=entry_points)
+        for broken, _names in checks.ENTRY_POINTS:
+            result = checks.entry_points()
+            self.assertEqual(Code.FAILURE, result.code)
+            self.assertIn('no_such_module of %s cannot be loaded' % broken,
+                          result.details)
 
 
-class ApiPasteTestCase(testtools.TestCase):
+class ConfiguredDriverTestCase(testtools.TestCase):
+    """Files as distributions have them, read in the order of their units."""
 
-    def _check(self, text):
-        path = os.path.join(
-            self.useFixture(fixtures.TempDir()).path, 'api-paste.ini')
-        with open(path, 'w', encoding='utf-8') as stream:
-            stream.write(text)
-        return checks.paste_line(path)
+    OURS, STOCK = checks.DRIVER_NAME, 'libvirt.LibvirtDriver'
 
-    def test_ours(self):
-        result = self._check(
-            '[app:osapi_compute_app_v21]\npaste.app_factory = '
-            'nova_memhotplug.api.router:APIRouter.factory\n')
-        self.assertEqual(Code.SUCCESS, result.code)
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.debian = self.root / 'nova-compute.conf'
+        self.useFixture(fixtures.MockPatchObject(
+            checks, 'DEBIAN_CONFIG', self.debian))
 
-    def test_stock(self):
-        result = self._check(
-            '[app:osapi_compute_app_v21]\npaste.app_factory = '
-            'nova.api.openstack.compute:APIRouterV21.factory\n')
-        self.assertEqual(Code.FAILURE, result.code)
-        self.assertIn('resizeMemory', result.details)
+    def _write(self, name, driver):
+        path = self.root / name
+        path.write_text(
+            '[DEFAULT]\n%s' % (driver and 'compute_driver = %s\n' % driver))
+        return str(path)
 
-    def test_unreadable(self):
-        for text in ('', 'x', '[app:osapi_compute_app_v21]\n'):
-            self.assertEqual(Code.FAILURE, self._check(text).code)
-        self.assertEqual(Code.FAILURE, checks.paste_line('/nowhere').code)
+    def _check(self, code, words, *files):
+        conf = cfg.ConfigOpts()
+        conf.register_opt(cfg.StrOpt('compute_driver'))
+        conf([], default_config_files=files, default_config_dirs=[])
+        result = checks.configured_driver(conf)
+        self.assertEqual(code, result.code, result.details)
+        self.assertIn(words, result.details)
+
+    def test_one_file(self):
+        self._check(Code.SUCCESS, self.OURS,
+                    self._write('nova.conf', self.OURS))
+        self._check(Code.FAILURE, 'compute_driver is None, so nova-compute '
+                    'does not start', self._write('nova.conf', ''))
+
+    def test_the_file_of_debian_is_forgotten(self):
+        """Nova has it as a conffile, with the stock driver in it."""
+        config = self._write('nova.conf', self.OURS)
+        self._write('nova-compute.conf', self.STOCK)
+        self._check(Code.WARNING, '%s names %s. Where' % (
+            self.debian, self.STOCK), config)
+        self._write('nova-compute.conf', '')
+        self._check(Code.SUCCESS, self.OURS, config)
+
+    def test_as_debian_starts_it(self):
+        files = (self._write('nova.conf', self.OURS),
+                 self._write('nova-compute.conf', self.STOCK))
+        self._check(Code.FAILURE, 'compute_driver is %s' % self.STOCK, *files)
+        self._write('nova-compute.conf', self.OURS)
+        self._check(Code.SUCCESS, self.OURS, *files)
 
 
 class ShimTestBase(testtools.TestCase):
@@ -133,6 +170,8 @@ class ShimTestBase(testtools.TestCase):
         for name, value in (('EMULATOR_DIRECTORIES', (self.bin,)),
                             ('OWNERS', (0, os.geteuid()))):
             self.useFixture(fixtures.MockPatchObject(shim, name, value))
+        self.useFixture(fixtures.MockPatchObject(
+            host_facts, 'PROC', self.root / 'proc'))
 
     def _assert(self, code, words, connection=None):
         result = checks.shims(self.directory, connection)
@@ -248,6 +287,26 @@ class ShimOfLibvirtTestCase(ShimTestBase):
         """There may be others here, by accident."""
         self._ask(Code.SUCCESS, 'libvirt has %s/qemu-kvm in another root' % (
             self.directory), path='/usr/libexec/qemu-kvm')
+
+    def _daemon(self):
+        """Have libvirt run in a root file system of its own, as in kolla."""
+        process = self.root / 'proc' / '7'
+        seen = process / 'root' / self.emulator.relative_to('/')
+        seen.parent.mkdir(parents=True)
+        seen.write_text('#!/bin/sh\n')
+        (process / 'comm').write_text('libvirtd\n')
+        return seen
+
+    def test_whether_it_is_stale_is_told_by_the_emulator_of_libvirt(self):
+        """There may be another here, of the same name."""
+        shim.install(self.directory)
+        is_stale = self.useFixture(fixtures.MockPatchObject(
+            shim, 'is_stale', return_value=True)).mock
+        self._ask(Code.SUCCESS, 'qemu-system-x86_64 starts')
+        is_stale.assert_not_called()
+        seen = self._daemon()
+        self._ask(Code.WARNING, '%s is newer than the shim' % self.emulator)
+        is_stale.assert_called_once_with(self.path, seen)
 
     def test_neither_here_nor_there(self):
         self._ask(Code.WARNING, 'libvirt finds no shim for %s in %s' % (

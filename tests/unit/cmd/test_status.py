@@ -81,11 +81,11 @@ class StatusTestCase(testtools.TestCase):
 
     def _check(self, *codes):
         for name, code in zip(
-                ('nova_version', 'driver', 'extra_specs', 'paste_line'),
-                codes):
+                ('nova_version', 'module', 'entry_points',
+                 'configured_driver'), codes):
             self._patch(checks, name, mock.Mock(
                 return_value=checks.Result(code, 'details')))
-        return self._run(*self._configure(), 'check', '--api-paste', '/x')
+        return self._run(*self._configure(), 'check')
 
     def test_check_exits_with_the_worst(self):
         self.libvirt.open.side_effect = LibvirtError('no socket')
@@ -96,9 +96,33 @@ class StatusTestCase(testtools.TestCase):
         code, out, err = self._check(good, Code.WARNING, bad, good)
         self.assertEqual(
             (2, 'libvirt is not asked: no socket\n'), (code, err))
-        for line in ('| Check: Extra spec validator', '| Result: Failure',
-                     '| Check: API paste line', '| Details: details'):
+        for line in ('| Check: Entry points', '| Result: Failure',
+                     '| Check: Compute driver', '| Details: details'):
             self.assertIn(line, out)
+
+    def _upgrade_check(self, *codes):
+        start = mock.Mock()
+        self._patch(status.upgrade, 'start', start)
+        names = ('paste_line', 'policies', 'computes', 'flavors')
+        for name, code in zip(names, codes):
+            self._patch(status.upgrade, name, mock.Mock(
+                return_value=checks.Result(code, 'of ' + name)))
+        result = self._run(*self._configure(), 'upgrade', 'check', '--json',
+                           '--api-paste', '/x')
+        start.assert_called_once_with([str(self.root / 'nova.conf')])
+        status.upgrade.paste_line.assert_called_once_with('/x')
+        return result
+
+    def test_upgrade_check(self):
+        good, bad = Code.SUCCESS, Code.WARNING
+        code, out, err = self._upgrade_check(good, bad, good, good)
+        self.assertEqual((1, ''), (code, err))
+        results = {one['check']: (one['result'], one['details'])
+                   for one in json.loads(out)['checks']}
+        self.assertEqual((1, 'of policies'), results['Policies'])
+        self.assertEqual((0, 'of flavors'), results['Flavors'])
+        self.assertEqual(['Nova', 'Module', 'Entry points', 'API paste line',
+                          'Policies', 'Computes', 'Flavors'], list(results))
 
     def test_check_asks_the_file_system(self):
         self.libvirt.open.side_effect = LibvirtError('no socket')

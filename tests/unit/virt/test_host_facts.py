@@ -80,6 +80,17 @@ class ReadingTestCase(testtools.TestCase):
         self.write('PROC/7/comm', 'libvirtd\n')
         self.assertEqual((None, None), host_facts.memlock())
 
+    def test_file_of_another_root(self):
+        path = pathlib.Path('/usr/bin/qemu-kvm')
+        self.write('PROC/1/comm', 'init\n')
+        self.write('PROC/1/root/usr/bin/qemu-kvm', '')
+        self.assertIsNone(host_facts.seen_by_libvirt(path))
+        self.write('PROC/7/comm', 'virtqemud\n')
+        self.assertIsNone(host_facts.seen_by_libvirt(path))
+        self.write('PROC/7/root/usr/bin/qemu-kvm', '')
+        self.assertEqual(self.root / 'PROC/7/root/usr/bin/qemu-kvm',
+                         host_facts.seen_by_libvirt(path))
+
     def test_regions(self):
         self.assertEqual(limits.Regions(64, 8, None), regions.read())
         for text, expected in (('509\n', 509), ('', 64), ('x', 64)):
