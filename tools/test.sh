@@ -261,6 +261,24 @@ check_policy_sample() {
         grep -q 'memhotplug:server_memory:resize' "$WORK/policy.sample"
 }
 
+# The tools that others deploy OpenStack with: in an environment of their own,
+# as they want other versions than Nova. kolla-ansible's own dependencies are
+# left out, since only a module of it is used.
+check_deploy() {
+    local venv=$STATE/deploy-venv wanted
+    wanted=$(sha256sum <tests/deploy/requirements.txt)
+    if [[ $(cat "$venv/test.sha256" 2>/dev/null) != "$wanted" ]]; then
+        /usr/bin/python3 -m venv --clear "$venv"
+        "$venv/bin/python" -m pip -q install \
+            -r tests/deploy/requirements.txt &&
+            "$venv/bin/python" -m pip -q install --no-deps \
+                kolla-ansible==22.2.0 || return
+        echo "$wanted" >"$venv/test.sha256"
+    fi
+    NOVA_API_PASTE=$VENV/etc/nova/api-paste.ini \
+        "$venv/bin/python" -m tests.deploy
+}
+
 # A nova/__init__.py of ours would overwrite Nova's.
 check_wheel() {
     python - "$WORK"/wheel/*.whl <<'END'
@@ -285,7 +303,7 @@ END
 tier_style() {
     local passed=0 failed=0 check
     for check in flake8 mypy shell docs api_ref release_notes \
-            config_sample policy_sample wheel; do
+            config_sample policy_sample wheel deploy; do
         if "check_$check" >"$WORK/$check.log" 2>&1; then
             echo "$check: ok"
             passed=$((passed + 1))
