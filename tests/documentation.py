@@ -21,17 +21,16 @@ SOURCE = pathlib.Path(__file__).parents[1] / 'doc' / 'source'
 _SILENT = 5
 
 
-def table(name: str, index: int = 0) -> list[list[str]]:
-    """Read a table of a page.
+def tables(name: str) -> list[list[list[str]]]:
+    """Read the tables of a page.
 
     :param name: the page below ``doc/source``, without ``.rst``
-    :param index: which of its tables, from 0
-    :returns: the text of its cells, row by row, without the header
+    :returns: of each, the text of its cells, row by row, without the header
     """
     path = SOURCE / (name + '.rst')
     document = core.publish_doctree(path.read_text(), settings_overrides={
         'report_level': _SILENT, 'halt_level': _SILENT})
-    body = list(document.findall(nodes.table))[index].next_node(nodes.tbody)
-    return [[' '.join(entry.astext().split())
-             for entry in row.findall(nodes.entry)]
-            for row in body.findall(nodes.row)]
+    return [[[' '.join(entry.astext().split())
+              for entry in row.findall(nodes.entry)]
+             for row in table.next_node(nodes.tbody).findall(nodes.row)]
+            for table in document.findall(nodes.table)]

@@ -13,12 +13,18 @@
 import testtools
 
 from nova_memhotplug.core import errors
+from tests import documentation
 
 
 def _all(kind=errors.MemoryHotplugError):
     for child in kind.__subclasses__():
         yield child
         yield from _all(child)
+
+
+def _rows(page):
+    for table in documentation.tables(page):
+        yield from table
 
 
 class ErrorsTest(testtools.TestCase):
@@ -30,6 +36,15 @@ class ErrorsTest(testtools.TestCase):
         for kind in kinds:
             self.assertIs(kind, errors.by_code(kind.code))
         self.assertIsNone(errors.by_code('nonsense'))
+
+    def test_pages_have_all_codes(self):
+        """What it means, and what to do about it."""
+        bases = {errors.MemoryHotplugError.code, errors.Refused.code}
+        codes = sorted({kind.code for kind in _all()} - bases)
+        self.assertEqual(codes, sorted(
+            row[0] for row in _rows('admin/troubleshooting')))
+        self.assertEqual(set(codes), {
+            row[0] for row in _rows('user/refusals')})
 
     def test_facts_are_attributes(self):
         exc = errors.AboveCeiling(wanted_mb=5, max_mb=4, reach='')
