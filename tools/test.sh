@@ -220,7 +220,7 @@ tier_faults() {
 # Style
 
 check_flake8() {
-    flake8 .
+    flake8 . && check-uuid --package nova_memhotplug_tempest_plugin
 }
 
 check_mypy() {

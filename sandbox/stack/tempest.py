@@ -19,6 +19,12 @@ from stack import venv
 
 CONFIGURATION = 'tempest.conf'
 ACCOUNTS = 'accounts.yaml'
+#: For tests of Tempest that want a project that is theirs alone.
+ADMINISTRATOR = """\
+admin_username = admin
+admin_password = %s
+admin_project_name = admin
+admin_domain_name = Default"""
 
 
 def configure(settings, folder, with_admin):
@@ -29,14 +35,16 @@ def configure(settings, folder, with_admin):
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     users = [name for name in settings_.USERS if with_admin or name != 'admin']
-    accounts = folder / ACCOUNTS
-    accounts.touch(mode=0o600)
+    accounts, target = folder / ACCOUNTS, folder / CONFIGURATION
+    for path in (accounts, target):
+        path.touch(mode=0o600)
     # JSON is YAML.
     accounts.write_text(json.dumps(
         [_account(settings, name) for name in users], indent=2) + '\n')
-    target = settings.render(
-        CONFIGURATION, folder / CONFIGURATION, folder=folder,
-        accounts=accounts, computes=len(settings.hostnames))
+    settings.render(
+        CONFIGURATION, target, folder=folder, accounts=accounts,
+        computes=len(settings.hostnames), administrator=(
+            ADMINISTRATOR % settings.password('admin') if with_admin else ''))
     venv.cloud(settings, 'tempest.py',
                'Tempest could not be configured', {'target': str(target)})
 

@@ -42,7 +42,7 @@ def _imports(paths):
     tops -= sys.stdlib_module_names | OURS
     known = metadata.packages_distributions() | {
         'libvirt': ['libvirt-python'], 'libvirt_qemu': ['libvirt-python'],
-        'nova': ['nova']}
+        'nova': ['nova'], 'tempest': ['tempest']}
     return {utils.canonicalize_name(known[top][0]) for top in tops}
 
 

@@ -13,7 +13,6 @@
 """Flavors of an administrator, and what servers of them may do."""
 
 from tempest import config
-from tempest.lib.common.utils import data_utils
 from tempest.lib import decorators
 from tempest.lib import exceptions
 
@@ -44,8 +43,8 @@ class FlavorTest(base.MemoryTest):
         """
         like = self.flavors.show_flavor(CONF.memhotplug.flavor_ref)['flavor']
         flavor = self.flavors.create_flavor(
-            name=data_utils.rand_name('memhotplug'), ram=like['ram'],
-            vcpus=like['vcpus'], disk=like['disk'])['flavor']
+            name=self.new_name(), ram=like['ram'], vcpus=like['vcpus'],
+            disk=like['disk'])['flavor']
         self.addCleanup(self.flavors.delete_flavor, flavor['id'])
         self.flavors.set_flavor_extra_spec(flavor['id'], **{
             **self.flavors.list_flavor_extra_specs(like['id'])['extra_specs'],

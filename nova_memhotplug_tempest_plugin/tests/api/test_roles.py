@@ -33,7 +33,8 @@ class ReaderTest(base.MemoryTest):
         server_id = self.create(self.addCleanup)
         reader = self.os_project_reader.memhotplug.ServerMemoryClient()
         memory = reader.show_server_memory(server_id)['memory']
-        self.assertEqual(self.show(server_id), memory)
+        self.assertEqual(
+            base.lasting(self.show(server_id)), base.lasting(memory))
         wanted_mb = memory['current_mb'] + memory['step_mb']
         plan = reader.show_server_memory(
             server_id, memory_mb=wanted_mb)['memory']['plan']

@@ -44,17 +44,17 @@ class ServerMemoryTest(base.MemoryTest):
 
     @decorators.idempotent_id('0c6a28f6-40f5-4d2a-b0a9-6f1e2e6f1a64')
     def test_plan_changes_nothing(self):
-        before = self.show(self.server_id)
-        wanted_mb = before['current_mb'] + before['step_mb']
-        plan = self.show(self.server_id, memory_mb=wanted_mb)['plan']
-        self.assertEqual((wanted_mb, True, []), (
-            plan['memory_mb'], plan['possible'], plan['reasons']))
-        plan = self.show(
-            self.server_id, memory_mb=before['max_mb'] + 1)['plan']
+        memory = self.show(self.server_id)
+        wanted_mb = memory['current_mb'] + memory['step_mb']
+        with self.unchanged(self.server_id):
+            plan = self.show(self.server_id, memory_mb=wanted_mb)['plan']
+            self.assertEqual((wanted_mb, True, []), (
+                plan['memory_mb'], plan['possible'], plan['reasons']))
+            plan = self.show(
+                self.server_id, memory_mb=memory['max_mb'] + 1)['plan']
         self.assertEqual((False, [], ['above_ceiling', 'unaligned']), (
             plan['possible'], plan['devices'],
             [why['code'] for why in plan['reasons']]))
-        self.assertEqual(before, self.show(self.server_id))
 
     @decorators.attr(type='smoke')
     @decorators.idempotent_id('f0b9d0b4-4b44-4b1d-8a5c-1f6b1d0f2c7b')
@@ -67,17 +67,15 @@ class ServerMemoryTest(base.MemoryTest):
         self.assertEqual((True, plan['devices']), (
             answer['changed'], answer['devices']))
         self.assertEqual('done', last['status'], last)
-        resizes = self.resizes(self.server_id)
-        self.assertEqual(last['request_id'], resizes[0])
+        self.assertEqual(
+            last['request_id'], self.resizes(self.server_id)[0])
         self.assert_total(self.server_id, wanted_mb)
 
-        after = self.show(self.server_id)
-        again = self.memory.resize_server_memory(
-            self.server_id, memory_mb=wanted_mb)['memory']
+        with self.unchanged(self.server_id):
+            again = self.memory.resize_server_memory(
+                self.server_id, memory_mb=wanted_mb)['memory']
         self.assertEqual((False, []), (again['changed'], again['devices']))
         self.assertIn('nothing was changed', again['message'])
-        self.assertEqual(after, self.show(self.server_id))
-        self.assertEqual(resizes, self.resizes(self.server_id))
 
     @decorators.idempotent_id('b2f0c6f0-2c7e-4c0f-9a53-0f5a4f7b7d13')
     def test_locked(self):

@@ -48,8 +48,9 @@ class TempestTestCase(testtools.TestCase):
 
     def _accounts(self, with_admin):
         self.tempest.configure(self.settings, self.folder, with_admin)
-        path = self.folder / 'accounts.yaml'
-        self.assertEqual(0o600, path.stat().st_mode & 0o777)
+        for path in (self.folder / 'tempest.conf',
+                     self.folder / 'accounts.yaml'):
+            self.assertEqual(0o600, path.stat().st_mode & 0o777)
         return {one['username']: (one['project_name'], one['types'])
                 for one in json.loads(path.read_text())}
 
@@ -57,6 +58,9 @@ class TempestTestCase(testtools.TestCase):
         members = {'member': ('demo', []), 'member2': ('other', []),
                    'reader': ('demo', [])}
         self.assertEqual(members, self._accounts(False))
+        password = self.settings.password('admin')
+        self.assertNotIn(
+            password, (self.folder / 'tempest.conf').read_text())
         self.assertEqual({**members, 'admin': ('admin', ['admin'])},
                          self._accounts(True))
 

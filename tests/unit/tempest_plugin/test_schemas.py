@@ -28,19 +28,18 @@ SAMPLES = (pathlib.Path(__file__).resolve().parents[3] /
 class SchemasTestCase(testtools.TestCase):
 
     def _check(self, pattern, expected):
-        samples = sorted(SAMPLES.glob(pattern))
+        samples = list(SAMPLES.glob(pattern))
+        self.assertNotEqual([], samples)
         for sample in samples:
             jsonschema.validate(
                 json.loads(sample.read_text()), expected['response_body'])
-        return len(samples)
 
     def test_show(self):
-        self.assertEqual(4, self._check('memory-*-resp.json', schema.show))
+        self._check('memory-*-resp.json', schema.show)
 
     def test_resize(self):
-        self.assertEqual(2, sum(
-            self._check('resize-memory-%s.json' % name, schema.resize)
-            for name in ('resp', 'again-resp')))
+        self._check('resize-memory-resp.json', schema.resize)
+        self._check('resize-memory-again-resp.json', schema.resize)
         self.assertRaises(
             jsonschema.ValidationError, self._check,
             'resize-memory-refused-resp.json', schema.resize)
