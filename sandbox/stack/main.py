@@ -180,7 +180,8 @@ def demo(settings, args):
 def tempest(settings, args):
     """Write tempest.conf and the accounts for it into a folder."""
     settings.answers
-    tempest_.configure(settings, args.folder.absolute(), not args.member)
+    tempest_.configure(settings, args.folder.absolute(), not args.member,
+                       args.dynamic)
 
 
 def down(settings, args):
@@ -260,8 +261,11 @@ def _parser():
     add(demo)
     command = add(tempest)
     command.add_argument('folder', type=pathlib.Path)
-    command.add_argument('--member', action='store_true',
-                         help='without the account of the administrator')
+    accounts = command.add_mutually_exclusive_group()
+    accounts.add_argument('--member', action='store_true',
+                          help='without the account of the administrator')
+    accounts.add_argument('--dynamic', action='store_true',
+                          help='with accounts that Tempest makes')
     add(down).add_argument('--purge', action='store_true',
                            help='also remove the state folder')
     return parser

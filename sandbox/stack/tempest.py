@@ -19,7 +19,7 @@ from stack import venv
 
 CONFIGURATION = 'tempest.conf'
 ACCOUNTS = 'accounts.yaml'
-#: For tests of Tempest that want a project that is theirs alone.
+#: By whom Tempest makes accounts for tests that want a project of their own.
 ADMINISTRATOR = """\
 admin_username = admin
 admin_password = %s
@@ -27,11 +27,12 @@ admin_project_name = admin
 admin_domain_name = Default"""
 
 
-def configure(settings, folder, with_admin):
+def configure(settings, folder, with_admin, dynamic):
     """Write the configuration and the accounts for Tempest.
 
     :param folder: a ``pathlib.Path``
     :param with_admin: whether Tempest may be the administrator
+    :param dynamic: whether it makes accounts of its own
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     users = [name for name in settings_.USERS if with_admin or name != 'admin']
@@ -43,7 +44,7 @@ def configure(settings, folder, with_admin):
         [_account(settings, name) for name in users], indent=2) + '\n')
     settings.render(
         CONFIGURATION, target, folder=folder, accounts=accounts,
-        computes=len(settings.hostnames), administrator=(
+        computes=len(settings.hostnames), dynamic=dynamic, administrator=(
             ADMINISTRATOR % settings.password('admin') if with_admin else ''))
     venv.cloud(settings, 'tempest.py',
                'Tempest could not be configured', {'target': str(target)})

@@ -47,7 +47,8 @@ class TempestTestCase(testtools.TestCase):
             del sys.modules[name]
 
     def _accounts(self, with_admin):
-        self.tempest.configure(self.settings, self.folder, with_admin)
+        self.tempest.configure(
+            self.settings, self.folder, with_admin, dynamic=False)
         for path in (self.folder / 'tempest.conf',
                      self.folder / 'accounts.yaml'):
             self.assertEqual(0o600, path.stat().st_mode & 0o777)
