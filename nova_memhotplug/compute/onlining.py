@@ -97,9 +97,8 @@ class Onliner:
             try:
                 self._look_at(uuid)
             except Exception as exc:
-                LOG.warning('Server %(uuid)s: it cannot be seen whether its '
-                            'guest uses all of its memory: %(exc)s',
-                            {'uuid': uuid, 'exc': exc})
+                LOG.warning('It cannot be seen whether the guest uses all of '
+                            'its memory: %s', exc, instance_uuid=uuid)
 
     def _look_at(self, uuid: str) -> None:
         live = self._guests.find(uuid)
@@ -125,15 +124,12 @@ def _bring_online(
     asked.bring_online(before)
     left = _offline(asked, block_mb, added)
     if left == []:
-        LOG.info('Server %(uuid)s: its guest uses %(mb)d MiB again that it '
-                 'had left offline.',
-                 {'uuid': uuid, 'mb': len(before) * block_mb})
+        LOG.info('The guest uses %d MiB again that it had left offline.',
+                 len(before) * block_mb, instance_uuid=uuid)
     else:
-        LOG.warning('Server %(uuid)s: its guest leaves %(left)s of %(mb)d MiB '
-                    'offline.', {
-                        'uuid': uuid, 'mb': len(before) * block_mb,
-                        'left': 'an unknown part' if left is None
-                        else len(left) * block_mb})
+        LOG.warning('The guest leaves %(left)s of %(mb)d MiB offline.', {
+            'mb': len(before) * block_mb, 'left': 'an unknown part'
+            if left is None else len(left) * block_mb}, instance_uuid=uuid)
 
 
 def _offline(

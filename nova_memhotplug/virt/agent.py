@@ -98,7 +98,7 @@ class GuestAgent:
             question['arguments'] = arguments
         if not _calls.acquire(blocking=self._is_patient):
             LOG.debug('Guest agent: %s is not asked: others are being asked',
-                      command)
+                      command, instance_uuid=self._domain.UUIDString())
             return None
         try:
             return _returned(self._qemu.qemuAgentCommand(
@@ -106,7 +106,8 @@ class GuestAgent:
                 RESIZE_TIMEOUT if self._is_patient else LOOK_TIMEOUT, 0))
         except libvirt.libvirtError as exc:
             LOG.debug('Guest agent: %(command)s: %(exc)s',
-                      {'command': command, 'exc': exc})
+                      {'command': command, 'exc': exc},
+                      instance_uuid=self._domain.UUIDString())
             return None
         finally:
             _calls.release()

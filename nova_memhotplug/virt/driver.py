@@ -371,7 +371,8 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         if states.is_elastic(instance.flavor):
             guest = migration.MovingGuest.of(
                 guest, migrate_data, migration.emulator_there(
-                    context, dest, self._guests.of(instance).read()))
+                    context, instance, dest,
+                    self._guests.of(instance).read()))
         return super()._live_migration_operation(
             context, instance, dest, block_migration, migrate_data, guest,
             device_names)

@@ -128,7 +128,7 @@ class Guests:
         :raises HypervisorRefused: if libvirt does not list them
         """
         wanted = set(uuids)
-        return {uuid: _total_mb(live)
+        return {uuid: _total_mb(uuid, live)
                 for uuid, live in self.running().items() if uuid in wanted}
 
     def shim_users(self) -> dict[str, int]:
@@ -155,11 +155,11 @@ class Guests:
                     for one in self._host.list_guests()}
 
 
-def _total_mb(live: 'LiveGuest') -> int | None:
+def _total_mb(uuid: str, live: 'LiveGuest') -> int | None:
     try:
         return live.read().present_mb
     except errors.MemoryHotplugError as exc:
-        LOG.warning('%s', exc)
+        LOG.warning('%s', exc, instance_uuid=uuid)
         return None
 
 
@@ -238,7 +238,8 @@ class LiveGuest:
         with _refusals():
             lost = qemu.our_devices().keys() - self.aliases()
             LOG.warning('libvirt has lost memory devices: %s',
-                        ', '.join(sorted(lost)) or 'none of ours')
+                        ', '.join(sorted(lost)) or 'none of ours',
+                        instance_uuid=self._guest.uuid)
             for name in lost:
                 qemu.unplug(name)
             kept = _wait_until_none(lambda: lost & qemu.our_devices().keys())
@@ -258,7 +259,8 @@ class LiveGuest:
         with _refusals():
             for name in sorted(qemu.orphans()):
                 LOG.warning('Memory of the host that a cut short resize has '
-                            'left behind is given back: %s', name)
+                            'left behind is given back: %s', name,
+                            instance_uuid=self._guest.uuid)
                 qemu.delete_backend(name)
 
     def _monitor(self) -> monitor.Monitor:
@@ -297,7 +299,8 @@ class LiveGuest:
                     alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except errors.HypervisorRefused as exc:
             LOG.warning('Memory device %(alias)s: %(reason)s',
-                        {'alias': alias, 'reason': exc})
+                        {'alias': alias, 'reason': exc},
+                        instance_uuid=self._guest.uuid)
             return False
         return True
 

@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 
 def emulator_there(
-    context: ty.Any, host: str, guest: domain.GuestMemory,
+    context: ty.Any, instance: ty.Any, host: str, guest: domain.GuestMemory,
 ) -> str | None:
     """Ask the destination which emulator a guest is to have there.
 
@@ -37,6 +37,7 @@ def emulator_there(
     refusal of libvirt would, which is all that can come of it.
 
     :param context: a request context
+    :param instance: the guest's ``nova.objects.Instance``
     :param host: the destination
     :param guest: what the live domain has
     :returns: its path; None for that which the guest has
@@ -50,14 +51,15 @@ def emulator_there(
     except (exception.NovaException, messaging.MessagingException) as exc:
         # An earlier version has agreed to the guest as it is.
         if not rpcapi.is_unsupported(exc):
-            LOG.warning('Host %(host)s names no emulator for a guest that '
+            LOG.warning('Host %(host)s names no emulator for the guest that '
                         'moves there: %(reason)s',
-                        {'host': host, 'reason': exc})
+                        {'host': host, 'reason': exc}, instance=instance)
         return None
     path: str | None = landing['emulator']
     if path is not None and not strategies.is_emulator(path):
         LOG.warning('Host %(host)s names an emulator that is no absolute '
-                    'path: %(path)r', {'host': host, 'path': path})
+                    'path: %(path)r', {'host': host, 'path': path},
+                    instance=instance)
         return None
     return path
 

@@ -21,6 +21,8 @@ import testtools
 
 from nova_memhotplug.virt import agent
 
+DOMAIN = mock.Mock()
+
 MIB = 1024 * 1024
 INFO = jsonutils.dumps({'return': {'size': 128 * MIB}})
 
@@ -41,7 +43,7 @@ class AgentTestCase(testtools.TestCase):
         self.qemu.qemuAgentCommand.return_value = INFO
 
     def agent(self, is_patient):
-        return agent.GuestAgent(self.qemu, mock.sentinel.domain, is_patient)
+        return agent.GuestAgent(self.qemu, DOMAIN, is_patient)
 
     def hold_all(self):
         """Have as many agents be asked as may be, until released.
@@ -59,7 +61,7 @@ class AgentTestCase(testtools.TestCase):
 
         silent.qemuAgentCommand.side_effect = wait
         threads = [threading.Thread(target=agent.GuestAgent(
-            silent, mock.sentinel.domain, True).block_mb)
+            silent, DOMAIN, True).block_mb)
             for _number in range(agent.MAX_CALLS)]
         for thread in threads:
             thread.start()
