@@ -35,6 +35,7 @@ from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import metrics
 from nova_memhotplug.compute import notifications
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.core import errors
@@ -134,7 +135,8 @@ class MemoryResize:
         """
         self._instance = instance
         try:
-            with notifications.told(self._context, instance, wanted_mb):
+            with metrics.counted(instance), notifications.told(
+                    self._context, instance, wanted_mb):
                 self._run(wanted_mb, flavor)
         except errors.MemoryHotplugError as exc:
             raise exception.ResizeError(reason=history.pack(exc))

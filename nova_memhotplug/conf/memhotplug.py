@@ -124,6 +124,16 @@ its memory is resized. It is then claimed and written into the books; if this
 is off, it is only reported, and the server's memory cannot be resized until
 the device is gone.
 """),
+    cfg.StrOpt(
+        'metrics_file',
+        help="""
+File for numbers about resizes of memory, in the format of Prometheus.
+
+``nova-compute`` writes it with each periodic task that updates its resources.
+The file is meant for the textfile collector of Prometheus' node exporter: its
+name ends in ``.prom``, and its directory is that of the collector and can be
+written by ``nova-compute``. Nothing is written if this is not set.
+"""),
     cfg.IntOpt(
         'lost_request_timeout',
         default=300, min=60,

@@ -36,6 +36,7 @@ from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import metrics
 from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.compute import service
@@ -105,6 +106,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         if self._reconciler is not None:
             self._onliner.watch()
             self._reconciler.run_due()
+            metrics.write(self._guests)
         resources: dict[str, ty.Any] = super().get_available_resource(
             nodename)
         rpcapi.sign(resources, self._abilities.stats())

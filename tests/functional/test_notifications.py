@@ -9,12 +9,14 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""What others are told of a resize; the samples of the documentation."""
+"""What others are told of a resize, and the samples of the documentation."""
 
 import copy
+import os
 import pathlib
 from unittest import mock
 
+import fixtures
 from nova.tests import fixtures as nova_fixtures
 from oslo_serialization import jsonutils
 
@@ -95,6 +97,16 @@ class TestNotifications(base.MemoryTestBase):
         self.assert_books(server, 768)
         self.assertEqual(4, len(self.sent()))
 
+    def metrics(self):
+        """Read the file as it is after the next periodic task."""
+        path = os.path.join(
+            self.useFixture(fixtures.TempDir()).path, 'memhotplug.prom')
+        self.flags(metrics_file=path, group='memhotplug')
+        self._run_periodics()
+        with open(path) as stream:
+            return {line.rpartition(' ')[0]: float(line.rpartition(' ')[2])
+                    for line in stream if line[0] != '#'}
+
     def test_failure(self):
         def refuse(domain, xml):
             raise base.fakelibvirt.make_libvirtError(
@@ -102,12 +114,19 @@ class TestNotifications(base.MemoryTestBase):
                 error_code=1, error_message='no memory')
 
         server = self.boot_elastic()
+        before = self.metrics()
         self.memory_libvirt.domain.before_attach = staticmethod(refuse)
         self.grow(server, 1024)
         self.assert_sample('error')
         code = errors.HypervisorRefused.code
         self.assertEqual([('start', 'INFO', 512, 1024, None),
                           ('error', 'ERROR', 512, 1024, code)], self.sent())
+        after = self.metrics()
+        name = ('nova_memhotplug_resizes_total{code="%s",outcome="failed"}'
+                % code)
+        self.assertEqual(1, after[name] - before.get(name, 0))
+        self.assertEqual(
+            base.SLOTS, after['nova_memhotplug_slots{state="free"}'])
         self.assertEqual('ACTIVE', self.api.get_server(server['id'])['status'])
         self.assertEqual(
             sorted(notifications.MemoryResizeNotification.samples),
