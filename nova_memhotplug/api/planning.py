@@ -179,7 +179,8 @@ class Inquiry:
         if seen is None or self._spec is None:
             return planner.Outlook(memory_mb)
         return self._explained(planner.outlook(
-            seen, specs.changed(self._spec, flavor), memory_mb, self._grow))
+            seen, specs.changed(self._spec, flavor), memory_mb,
+            specs.model_of(self._spec)))
 
     def _explained(self, found: planner.Outlook) -> planner.Outlook:
         """Say why a guest has no room, where the host has written that."""
@@ -201,7 +202,7 @@ class Inquiry:
         :param flavor: the flavor to change to; None to keep its own
         """
         found = self.outlook(memory_mb)
-        return bool(flavor is not None or found.changes or found.removed or
+        return bool(flavor is not None or found.changes or
                     self._instance.flavor.memory_mb != memory_mb)
 
     def can_use_memory(self) -> bool:
@@ -251,10 +252,6 @@ class Inquiry:
     @property
     def _spec(self) -> memory_spec.MemorySpec | None:
         return self._flavor_says[0]
-
-    @property
-    def _grow(self) -> planner.Grow:
-        return specs.grow_of(self._spec)
 
     def _noted(self) -> observations.Observation | None:
         """Read the note of a server.
@@ -332,7 +329,8 @@ class Inquiry:
         yield from self._flavor()
         if self.known.seen is not None and self._spec is not None:
             yield from self._explained(planner.next_step(
-                self.known.seen, self._spec, self._grow)).against
+                self.known.seen, self._spec,
+                specs.model_of(self._spec))).against
 
     def _claim(self, memory_mb: int, flavor: ty.Any) -> Refusals:
         """List what would keep a server from claiming what it needs."""

@@ -21,11 +21,11 @@ from collections.abc import Mapping
 import typing as ty
 
 from nova_memhotplug.api import planning
+from nova_memhotplug.common import specs
 from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import planner
-from nova_memhotplug.core import shrinking
 
 Document = dict[str, ty.Any]
 
@@ -72,8 +72,7 @@ def resized(
         'memory_mb': outlook.wanted_mb,
         'current_mb': current_mb,
         'changed': is_changed,
-        'devices': [_device(change.device) for change in outlook.changes],
-        'removed': [_device(dev) for dev in outlook.removed],
+        **_changes(outlook),
         'message': _message(outlook, current_mb, is_changed),
     }}
 
@@ -85,7 +84,7 @@ def _running(report: planning.Report) -> Document:
         'boot_mb': guest.boot_mb,
         'current_mb': guest.present_mb,
         'requested_mb': report.books_mb,
-        'min_mb': (shrinking.floor_mb(guest)
+        'min_mb': (specs.model_of(report.spec).floor_mb(guest)
                    if report.known.source == planning.HOST else None),
         'max_mb': planner.ceiling_mb(guest, report.spec),
         'step_mb': planner.total_step_mb(guest, seen.step_mb) or None,
@@ -123,8 +122,7 @@ def _plan(outlook: planner.Outlook, is_admin: bool) -> Document:
     return {
         'memory_mb': outlook.wanted_mb,
         'possible': not outlook.against,
-        'devices': [_device(change.device) for change in outlook.changes],
-        'removed': [_device(dev) for dev in outlook.removed],
+        **_changes(outlook),
         'reasons': _reasons(outlook.against, is_admin),
     }
 
@@ -141,12 +139,20 @@ def _slots(total: int, used: int) -> Document:
     return {'total': total, 'used': used, 'free': max(0, total - used)}
 
 
-def _device(dev: device.MemoryDevice) -> Document:
-    return {'model': dev.model, 'node': dev.node, 'size_mb': dev.size_mb}
+def _changes(outlook: planner.Outlook) -> Document:
+    """Describe what each device gives the guest, or takes from it."""
+    return {key: [_device(change.device, abs(change.delta_mb))
+                  for change in changes]
+            for key, changes in (
+                ('devices', outlook.added), ('removed', outlook.removed))}
+
+
+def _device(dev: device.MemoryDevice, size_mb: int) -> Document:
+    return {'model': dev.model, 'node': dev.node, 'size_mb': size_mb}
 
 
 def _plugged(dev: device.MemoryDevice) -> Document:
-    return _device(dev) | {
+    return _device(dev, dev.size_mb) | {
         'alias': dev.alias, 'slot': dev.slot,
         'address': None if dev.base is None else hex(dev.base)}
 
@@ -164,12 +170,12 @@ def _guest(seen: observations.Observation) -> Document:
 def _message(
     outlook: planner.Outlook, current_mb: int, is_changed: bool,
 ) -> str:
-    added_mb = sum(change.device.size_mb for change in outlook.changes)
+    added_mb = sum(change.delta_mb for change in outlook.added)
     if added_mb:
         return 'Memory is being added: %d MiB.' % added_mb
     if outlook.removed:
         return 'The guest is being asked to give back %d MiB.' % sum(
-            dev.size_mb for dev in outlook.removed)
+            -change.delta_mb for change in outlook.removed)
     if is_changed:
         return ('The server has %d MiB already; its flavor is being brought '
                 'to that.' % current_mb)

@@ -21,7 +21,7 @@ from nova import utils
 from nova_memhotplug.common import options
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
-from nova_memhotplug.core import planner
+from nova_memhotplug.models import base
 from nova_memhotplug.models import registry
 
 CONF = options.CONF
@@ -87,12 +87,12 @@ def changed(
     return dataclasses.replace(spec, max_memory_mb=new.max_memory_mb)
 
 
-def grow_of(spec: memory_spec.MemorySpec | None) -> planner.Grow:
-    """Get the way in which a server grows.
+def model_of(spec: memory_spec.MemorySpec | None) -> base.MemoryModel:
+    """Get the memory model of a server.
 
     :param spec: what its flavor says; None without a ceiling
-    :returns: the memory model's ``grow``
+    :returns: the model
     :raises UnknownModel: if the flavor's model is not installed here
     """
     return registry.get(
-        spec.model if spec else memory_spec.DEFAULT_MODEL).grow
+        spec.model if spec else memory_spec.DEFAULT_MODEL)

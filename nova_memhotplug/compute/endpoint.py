@@ -154,7 +154,7 @@ class MemHotplugEndpoint:
         try:
             guest = self._guests.of(instance).read()
             return strategies.Launch.of(
-                guest, registry.models()).document()
+                guest, registry.elements()).document()
         except errors.MemoryHotplugError as exc:
             raise exception.InternalError(str(exc))
 

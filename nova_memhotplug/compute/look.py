@@ -30,7 +30,6 @@ from nova_memhotplug.common import exclusions
 from nova_memhotplug.common import options
 from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
-from nova_memhotplug.core import addresses
 from nova_memhotplug.core import blocklist
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
@@ -38,6 +37,7 @@ from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import strategies
+from nova_memhotplug.models import base
 
 CONF = options.CONF
 LOG = logging.getLogger(__name__)
@@ -285,13 +285,20 @@ def seen(
             instance, guest.arch, CONF.libvirt.cpu_model_extra_flags)
     return observations.Observation(
         guest=guest,
-        step_mb=addresses.step_mb(
-            guest.arch, guest.address_map,
+        step_mb=_model_of(instance).step_mb(guest, base.Blocks(
             CONF.memhotplug.aarch64_memory_block_mb,
-            specs.block_mb_of(instance), heard_mb, guest.page_kib),
+            specs.block_mb_of(instance), heard_mb)),
         strategy=strategies.of(
             guest, is_elastic, CONF.memhotplug.shim_directory),
         heard_mb=heard_mb, excluded=excluded)
+
+
+def _model_of(instance: ty.Any) -> base.MemoryModel:
+    """Get the memory model of a server whose flavor may make no sense."""
+    try:
+        return specs.model_of(specs.spec_of(instance.flavor))
+    except errors.InvalidSpec:
+        return specs.model_of(None)
 
 
 def _ask(

@@ -39,7 +39,6 @@ from nova_memhotplug.compute import metrics
 from nova_memhotplug.compute import notifications
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.core import errors
-from nova_memhotplug.core import page_map
 from nova_memhotplug.core import planner
 
 LOG = logging.getLogger(__name__)
@@ -147,7 +146,7 @@ class MemoryResize:
         found = self._settled(seen)
         plan = self._plan(seen, wanted_mb, flavor)
         try:
-            if plan.removed:
+            if plan.wanted_mb < plan.present_mb:
                 metadata = self._shrink(seen, plan, flavor)
             else:
                 metadata = self._grow(seen, plan, found, flavor)
@@ -164,7 +163,7 @@ class MemoryResize:
             if isinstance(exc, errors.HypervisorRefused):
                 self._reconciler.remember(self._instance, is_cut_short=(
                     isinstance(exc, errors.HypervisorGone)))
-            self._undo(live, {dev.alias for dev in seen.before.guest.devices})
+            self._undo(live, plan)
             raise
         self._reconciler.remember(self._instance)
         LOG.info('Memory brought from %(present)d to %(wanted)d MiB.',
@@ -199,8 +198,8 @@ class MemoryResize:
 
         :returns: the system metadata of the instance, read meanwhile
         """
-        for dev in plan.removed:
-            seen.live.take_back({dev.alias})
+        for change in plan.changes:
+            seen.live.apply(change)
         metadata = _Metadata(self._context, self._instance)
         seen.look_again()
         try:
@@ -296,14 +295,13 @@ class MemoryResize:
         self, seen: look.Look, wanted_mb: int, flavor: ty.Any,
     ) -> planner.Plan:
         spec = specs.changed(specs.spec_of(self._instance.flavor), flavor)
-        present = seen.before.guest
-        if wanted_mb > present.present_mb and page_map.depends_on_use(
-                present.boot_mb, wanted_mb):
+        model = specs.model_of(spec)
+        if model.depends_on_use(seen.before.guest, wanted_mb):
             seen.ask_what_is_used()
         plan = planner.plan(
             seen.before.guest, spec, wanted_mb, seen.before.step_mb,
-            specs.grow_of(spec), seen.before.used_mb)
-        if (plan.changes or plan.removed) and seen.before.excluded:
+            model, seen.before.used_mb)
+        if plan.changes and seen.before.excluded:
             raise seen.before.excluded
         return plan
 
@@ -322,14 +320,14 @@ class MemoryResize:
         if not live.is_running():
             raise errors.GuestOff()
 
-    def _undo(self, live: ty.Any, before: set[str | None]) -> None:
+    def _undo(self, live: ty.Any, plan: planner.Plan) -> None:
         """After a failure: take back what the guest lets go of, and let the
         books follow what it has, now or as soon as that is possible. The
         failure itself is what users are told.
         """
         try:
             if live.is_running():
-                live.take_back(live.aliases() - before)
+                live.undo(plan.changes)
         except Exception as exc:
             LOG.warning('The new memory could not be taken away, so the '
                         'books follow the guest: %s', exc,

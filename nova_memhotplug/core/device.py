@@ -27,9 +27,9 @@ from nova_memhotplug.core import units
 DIMM = 'dimm'
 VIRTIO_MEM = 'virtio-mem'
 
-#: Models whose size is RAM of the guest; nvdimm, virtio-pmem and sgx-epc are
-#: not.
-RAM_MODELS = frozenset((DIMM, VIRTIO_MEM))
+#: Elements of libvirt that are RAM of the guest; nvdimm, virtio-pmem and
+#: sgx-epc are not.
+RAM_ELEMENTS = frozenset((DIMM, VIRTIO_MEM))
 
 #: Our devices have names of their own, so that they can be told from those
 #: that somebody attached by hand, and taken away without describing them.
@@ -68,7 +68,8 @@ class MemoryDevice:
     """A memory device, planned or plugged.
 
     :param model: libvirt's name of the model, for example ``dimm``
-    :param size_mb: what the guest gets of it, in MiB
+    :param size_mb: what the books count of it, in MiB: what the guest has or
+        may take at any moment, whichever is more (design T10)
     :param node: the guest NUMA node it is on
     :param slot: memory slot; None where libvirt is to choose, or has none
     :param alias: libvirt's name of the device; None until it is plugged
@@ -77,6 +78,13 @@ class MemoryDevice:
         is to choose
     :param capacity_mb: what it may give the guest at the most, in MiB; None
         for a device that gives all it has
+    :param requested_mb: what the guest is asked to have of it, in MiB; None
+        for all
+    :param current_mb: what the guest has of it, in MiB; None for all, or
+        where the guest does not run
+    :param is_ram: whether the guest has it as ordinary memory
+    :param definition: its XML as libvirt shows it, where its model needs that
+        to change it
     """
 
     model: str
@@ -87,6 +95,20 @@ class MemoryDevice:
     base: int | None = None
     backing: Backing | None = None
     capacity_mb: int | None = None
+    requested_mb: int | None = None
+    current_mb: int | None = None
+    is_ram: bool = True
+    definition: str | None = None
+
+    @property
+    def asked_mb(self) -> int:
+        """What the guest is asked to have of it, in MiB."""
+        return self.size_mb if self.requested_mb is None else self.requested_mb
+
+    @property
+    def taken_mb(self) -> int:
+        """What the guest has of it, in MiB, as far as is known."""
+        return self.asked_mb if self.current_mb is None else self.current_mb
 
     @property
     def extent_mb(self) -> int:
@@ -98,25 +120,23 @@ class MemoryDevice:
         return self.size_mb if self.capacity_mb is None else self.capacity_mb
 
     @property
-    def is_ram(self) -> bool:
-        """Whether the guest has this as ordinary memory."""
-        return self.model in RAM_MODELS
-
-    @property
     def is_ours(self) -> bool:
         """Whether this package has attached it."""
         return (self.alias or '').startswith(ALIAS_PREFIX)
 
 
-def new_alias() -> str:
+def new_alias(model: str = '') -> str:
     """Name a device that is to be attached.
 
     No name is used twice: when libvirtd dies between the two steps of an
     attachment, QEMU keeps the backend of that name for the life of the guest.
 
+    :param model: the memory model that it is of, where the name of its
+        ``<memory>`` element does not tell
     :returns: an alias
     """
-    return ALIAS_PREFIX + secrets.token_hex(4)
+    owner = model and model + '-'
+    return ALIAS_PREFIX + owner + secrets.token_hex(4)
 
 
 def size_kib(element: etree._Element) -> int:
@@ -182,25 +202,29 @@ def read(element: etree._Element) -> MemoryDevice:
     if model is None or size is None:
         raise errors.UnreadableDomain(
             reason='a <memory> device has no model or no size')
-    # What a virtio-mem gives changes while the guest runs; a domain that does
-    # not run says what is to be asked for.
-    given = element.find('target/current')
-    if given is None:
-        given = element.find('target/requested')
+    requested_mb = _mb(element.find('target/requested'))
+    current_mb = _mb(element.find('target/current'))
+    amounts_mb = [one for one in (requested_mb, current_mb) if one is not None]
+    size_mb = units.kib_to_mb(size_kib(size))
     alias = element.find('alias')
     # Virtio devices have an address on a bus, and that of their memory here.
     address = element.find("address[@type='dimm']")
     place = element.find('target/address') if address is None else address
     return MemoryDevice(
         model=model,
-        size_mb=units.kib_to_mb(size_kib(size if given is None else given)),
+        size_mb=max(amounts_mb, default=size_mb),
         node=_number(element.findtext('target/node')),
         slot=_number(None if address is None else address.get('slot')),
         alias=None if alias is None else alias.get('name'),
         base=_number(None if place is None else place.get('base')),
         backing=_backing(element),
-        capacity_mb=(None if given is None
-                     else units.kib_to_mb(size_kib(size))))
+        capacity_mb=size_mb if amounts_mb else None,
+        requested_mb=requested_mb, current_mb=current_mb,
+        is_ram=model in RAM_ELEMENTS)
+
+
+def _mb(element: etree._Element | None) -> int | None:
+    return None if element is None else units.kib_to_mb(size_kib(element))
 
 
 def _backing(element: etree._Element) -> Backing | None:

@@ -97,12 +97,13 @@ class GuestMemory:
     def max_mb(self) -> int | None:
         """The most that the guest may have, in MiB; None without a ceiling.
 
-        What devices hold and do not give cannot be had otherwise.
+        What devices by hand hold and do not give cannot be had otherwise.
         """
         if self.max_kib is None:
             return None
         return units.kib_to_mb(self.max_kib) - sum(
-            dev.extent_mb - dev.size_mb for dev in self.devices)
+            dev.extent_mb - dev.size_mb for dev in self.devices
+            if not dev.is_ours)
 
     @property
     def plugged_mb(self) -> int:
@@ -111,8 +112,20 @@ class GuestMemory:
 
     @property
     def present_mb(self) -> int:
-        """RAM the guest has now, in MiB."""
+        """RAM that the books count, in MiB: see ``device.MemoryDevice``."""
         return self.boot_mb + self.plugged_mb
+
+    @property
+    def asked_mb(self) -> int:
+        """RAM that the guest is asked to have, in MiB."""
+        return self.boot_mb + sum(
+            dev.asked_mb for dev in self.devices if dev.is_ram)
+
+    @property
+    def taken_mb(self) -> int:
+        """RAM that the guest has, in MiB, whether or not it uses it."""
+        return self.boot_mb + sum(
+            dev.taken_mb for dev in self.devices if dev.is_ram)
 
     @property
     def used_slots(self) -> int:
@@ -275,21 +288,18 @@ def parse(xml: str) -> etree._Element:
         raise errors.UnreadableDomain(reason=str(exc))
 
 
-def read(
-    xml: str, readers: Mapping[str, Reader] | None = None,
-) -> GuestMemory:
+def read(xml: str, reader: Reader = device.read) -> GuestMemory:
     """Read a guest's memory out of its domain XML.
 
     :param xml: a domain's XML, live or persistent
-    :param readers: how to read the devices of a memory model, by the model's
-        name; ``device.read`` for all others
+    :param reader: how to read a memory device
     :returns: the guest's memory
     :raises UnreadableDomain: if something needed is missing
     """
     root = parse(xml)
     pages = _pages(root)
     cells = _cells(root, _host_nodes(root), pages)
-    devices = _devices(root, readers or {})
+    devices = tuple(map(reader, root.iterfind('devices/memory')))
     maximum = root.find('maxMemory')
     agent = _agent(root)
     return GuestMemory(
@@ -451,14 +461,6 @@ def _cell(element: etree._Element) -> Cell:
     return Cell(
         id=int(number), memory_kib=device.size_kib(size),
         has_cpus=bool(element.get('cpus')))
-
-
-def _devices(
-    root: etree._Element, readers: Mapping[str, Reader],
-) -> tuple[device.MemoryDevice, ...]:
-    return tuple(
-        readers.get(element.get('model', ''), device.read)(element)
-        for element in root.iterfind('devices/memory'))
 
 
 def _boot_kib(

@@ -187,11 +187,13 @@ def _devices(runs: ty.Any) -> Iterator[device.MemoryDevice]:
         if not isinstance(run, list) or len(run) not in (4, 5):
             raise ValueError('not a run of devices')
         first = _optional(run[0], _MAX_SLOTS)
+        model = _name(run[4]) if run[4:] else device.DIMM
         for index in range(_number(run[1], 1, _MAX_SLOTS)):
             yield device.MemoryDevice(
-                model=_name(run[4]) if run[4:] else device.DIMM,
+                model=model,
                 size_mb=_number(run[2]), node=_optional(run[3]),
-                slot=None if first is None else first + index)
+                slot=None if first is None else first + index,
+                is_ram=model in device.RAM_ELEMENTS)
 
 
 def _number(

@@ -10,14 +10,18 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""From what a guest has and a wanted total to the devices to add."""
+"""From what a guest has and a wanted total to what has to be done.
 
-from collections.abc import Callable
-from collections.abc import Iterable
+What holds for any memory model is here: ceiling, totals, steps. The rest are
+the rules of the model (``nova_memhotplug.models``).
+"""
+
 from collections.abc import Iterator
-from collections.abc import Sequence
 import dataclasses
 import itertools
+import typing as ty
+
+from lxml import etree
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
@@ -25,24 +29,77 @@ from nova_memhotplug.core import errors
 from nova_memhotplug.core import limits
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import observations
-from nova_memhotplug.core import page_map
-from nova_memhotplug.core import shrinking
 from nova_memhotplug.core import units
+
+#: What is done with a memory device of a guest.
+ATTACH, UPDATE, DETACH = 'attach', 'update', 'detach'
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One call to libvirt that gives a guest more memory.
+    """One thing to do with a memory device of a guest.
 
-    :param device: what the guest gets
-    :param xml: the device for libvirt
-    :param update: whether ``xml`` updates a device that the guest has
-        (virtio-mem) instead of attaching a new one
+    :param device: the device, as it is to be; as it was if it is to go
+    :param delta_mb: what the guest gets by it, in MiB; negative where it
+        gives back
+    :param action: ``ATTACH``, ``UPDATE`` or ``DETACH``
+    :param xml: the device for libvirt; empty where its alias will do
+    :param undo: what undoes it; None where only the guest could
     """
 
     device: device.MemoryDevice
-    xml: str
-    update: bool = False
+    delta_mb: int
+    action: str = ATTACH
+    xml: str = ''
+    undo: 'Change | None' = None
+
+
+def attach(new: device.MemoryDevice) -> Change:
+    """Plan to attach a device.
+
+    :param new: the device, with an alias of its own
+    """
+    return Change(
+        new, new.size_mb, ATTACH,
+        etree.tostring(device.build(new), encoding='unicode'),
+        undo=Change(new, -new.size_mb, DETACH))
+
+
+#: What to do, in order: each round when the one before is done.
+Rounds = tuple[tuple[Change, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a guest is to be brought to.
+
+    :param total_mb: RAM it is to have, in MiB
+    :param step_mb: in what steps a node can take memory, in MiB; 0 if it
+        cannot
+    :param max_mb: what it may have at the most, in MiB
+    :param used_mb: RAM that it is known to use, in MiB; None if nobody can
+        tell
+    """
+
+    total_mb: int
+    step_mb: int
+    max_mb: int
+    used_mb: int | None = None
+
+
+class Rules(ty.Protocol):
+    """The rules of a memory model: see ``models.base.MemoryModel``."""
+
+    def base_mb(self, guest: domain.GuestMemory) -> int:
+        """Say from which total on memory is added in steps."""
+
+    def refusals(
+        self, guest: domain.GuestMemory, target: Target,
+    ) -> Iterator[errors.Refused]:
+        """Say what is against a total."""
+
+    def plan(self, guest: domain.GuestMemory, target: Target) -> Rounds:
+        """Plan the way to a total."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,29 +120,21 @@ class Share:
     base: int | None = None
 
 
-#: How a memory model adds shares to a guest.
-Grow = Callable[
-    [domain.GuestMemory, Sequence[Share]], tuple[Change, ...]]
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """How to bring a guest to a wanted total.
 
-    :param present_mb: RAM the guest has, in MiB
+    :param present_mb: RAM the books count of the guest, in MiB
     :param wanted_mb: RAM it is to have, in MiB
-    :param rounds: what to do, in order: each round when the guest uses what
-        the one before has added; empty where it has that much
+    :param rounds: what to do; empty where it has that much
     :param own_cells_mb: RAM that each own cell of the guest is to have, in
         MiB
-    :param removed: devices to take away, in order
     """
 
     present_mb: int
     wanted_mb: int
-    rounds: tuple[tuple[Change, ...], ...]
+    rounds: Rounds
     own_cells_mb: tuple[int, ...]
-    removed: shrinking.Devices = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -98,42 +147,49 @@ class Outlook:
     """The way to a wanted total, or every reason against it.
 
     :param wanted_mb: RAM the server is to have, in MiB
-    :param changes: what would be added; empty where something is against it
-    :param removed: what would be taken away
+    :param changes: what would be done; empty where something is against it
     :param against: every reason against it, the most basic one first
     """
 
     wanted_mb: int
     changes: tuple[Change, ...] = ()
     against: tuple[errors.MemoryHotplugError, ...] = ()
-    removed: shrinking.Devices = ()
+
+    @property
+    def added(self) -> tuple[Change, ...]:
+        """What gives the guest more."""
+        return tuple(one for one in self.changes if one.delta_mb >= 0)
+
+    @property
+    def removed(self) -> tuple[Change, ...]:
+        """What takes from the guest."""
+        return tuple(one for one in self.changes if one.delta_mb < 0)
 
 
 def outlook(
     seen: observations.Observation,
     spec: memory_spec.MemorySpec | None,
     wanted_mb: int,
-    grow: Grow,
+    model: Rules,
 ) -> Outlook:
     """Look for the way to a wanted total.
 
     :param seen: what is known of the server
     :param spec: what its flavor says; None without a ceiling
     :param wanted_mb: RAM it is to have, in MiB
-    :param grow: the memory model's way of adding memory
+    :param model: the rules of its memory model
     :returns: the way, or every reason against it
     """
     against: list[errors.MemoryHotplugError] = list(refusals(
-        seen.guest, spec, wanted_mb, seen.step_mb))
-    if seen.excluded and wanted_mb != seen.guest.present_mb:
+        seen.guest, spec, wanted_mb, seen.step_mb, model))
+    if seen.excluded and not _is_at(seen.guest, wanted_mb):
         against.insert(0, seen.excluded)
     if against:
         return Outlook(wanted_mb, against=tuple(against))
     try:
-        found = plan(seen.guest, spec, wanted_mb, seen.step_mb, grow,
-                     seen.used_mb)
-        return Outlook(
-            wanted_mb, changes=found.changes, removed=found.removed)
+        return Outlook(wanted_mb, plan(
+            seen.guest, spec, wanted_mb, seen.step_mb, model,
+            seen.used_mb).changes)
     except errors.Refused as refusal:
         return Outlook(wanted_mb, against=(refusal,))
 
@@ -141,19 +197,20 @@ def outlook(
 def next_step(
     seen: observations.Observation,
     spec: memory_spec.MemorySpec | None,
-    grow: Grow,
+    model: Rules,
 ) -> Outlook:
     """Look for the way to the next larger total.
 
     :param seen: what is known of the server
     :param spec: what its flavor says; None without a ceiling
-    :param grow: the memory model's way of adding memory
+    :param model: the rules of its memory model
     :returns: the way, or every reason against it; none of them names a total
         that nobody has asked for
     """
-    present_mb = seen.guest.present_mb
-    step_mb = total_step_mb(seen.guest, seen.step_mb)
-    found = outlook(seen, spec, present_mb + (step_mb or 1), grow)
+    present_mb, base_mb = seen.guest.present_mb, model.base_mb(seen.guest)
+    step_mb = total_step_mb(seen.guest, seen.step_mb) or 1
+    found = outlook(seen, spec, base_mb + step_mb + units.round_down(
+        present_mb - base_mb, step_mb), model)
     return dataclasses.replace(found, against=tuple(
         errors.NoStepLeft(present_mb=present_mb, step_mb=step_mb,
                           max_mb=refusal.max_mb)
@@ -166,7 +223,7 @@ def plan(
     spec: memory_spec.MemorySpec | None,
     wanted_mb: int,
     step_mb: int,
-    grow: Grow,
+    model: Rules,
     used_mb: int | None = None,
 ) -> Plan:
     """Plan the way to a wanted total.
@@ -175,69 +232,40 @@ def plan(
     :param spec: what its flavor says; None without a ceiling
     :param wanted_mb: RAM it is to have, in MiB; a total, not an increment
     :param step_mb: in what steps a node can take memory, in MiB
-    :param grow: the memory model's way of adding memory
+    :param model: the rules of its memory model
     :param used_mb: RAM that the guest uses, in MiB; None if nobody can tell
     :returns: the plan; without changes if the guest has what is wanted
     :raises Refused: the first reason why it cannot be
     """
-    for refusal in refusals(guest, spec, wanted_mb, step_mb):
+    for refusal in refusals(guest, spec, wanted_mb, step_mb, model):
         raise refusal
-    delta_mb = wanted_mb - guest.present_mb
-    if delta_mb < 0:
-        each_mb = delta_mb // max(1, len(guest.own_cells))
-        return Plan(
-            present_mb=guest.present_mb, wanted_mb=wanted_mb, rounds=(),
-            own_cells_mb=tuple(
-                cell_mb + each_mb for cell_mb in guest.own_cells_mb),
-            removed=shrinking.reachable(guest)[wanted_mb])
-    pieces_mb = _pieces_mb(guest, delta_mb, step_mb, used_mb)
-    rounds = tuple(_rounds(guest, pieces_mb, step_mb, grow))
+    rounds: Rounds = ()
+    if not _is_at(guest, wanted_mb):
+        rounds = model.plan(guest, Target(
+            wanted_mb, step_mb, ceiling_mb(guest, spec), used_mb))
+    found = Plan(guest.present_mb, wanted_mb, rounds,
+                 _own_cells_mb(guest, wanted_mb))
     limits.check_devices(guest.most_devices, len(guest.devices), (
-        not change.update for change in itertools.chain(*rounds)))
-    return Plan(
-        present_mb=guest.present_mb, wanted_mb=wanted_mb, rounds=rounds,
-        own_cells_mb=tuple(
-            cell_mb + part.size_mb for cell_mb, part in zip(
-                guest.own_cells_mb, shares(guest, delta_mb), strict=True)))
+        change.action == ATTACH for change in found.changes))
+    return found
 
 
-def _pieces_mb(
-    guest: domain.GuestMemory, delta_mb: int, step_mb: int,
-    used_mb: int | None,
-) -> list[int]:
-    """Divide an amount into what the guest can take at once.
+def _is_at(guest: domain.GuestMemory, wanted_mb: int) -> bool:
+    """Tell whether a guest has a total, and is asked to keep it."""
+    return wanted_mb == guest.present_mb == guest.asked_mb
 
-    Whether it uses a piece has to be seen before the next one is added, and
-    each takes a slot for each NUMA node of the flavor.
 
-    :raises PageMapTooLarge: if it cannot take all of it
+def _own_cells_mb(
+    guest: domain.GuestMemory, wanted_mb: int,
+) -> tuple[int, ...]:
+    """Say what each own cell is to have, in MiB.
+
+    What is added to a guest is divided evenly, and what it gives back, too.
     """
-    most = guest.free_slots // max(1, len(guest.own_cells))
-    if not (delta_mb and most):
-        # Without a slot the memory model decides.
-        return [delta_mb] if delta_mb else []
-    known_mb = guest.boot_mb if used_mb is None else used_mb
-    pieces_mb = page_map.pieces_mb(
-        guest.boot_mb, known_mb, guest.plugged_mb, delta_mb,
-        total_step_mb(guest, step_mb), 1 if used_mb is None else most)
-    if sum(pieces_mb) < delta_mb:
-        raise errors.PageMapTooLarge(
-            boot_mb=guest.boot_mb, used_mb=known_mb,
-            max_mb=guest.present_mb + sum(pieces_mb))
-    return pieces_mb
-
-
-def _rounds(
-    guest: domain.GuestMemory, pieces_mb: Iterable[int], step_mb: int,
-    grow: Grow,
-) -> Iterator[tuple[Change, ...]]:
-    changes: tuple[Change, ...] = ()
-    for piece_mb in pieces_mb:
-        guest = dataclasses.replace(guest, devices=(
-            *guest.devices, *(change.device for change in changes)))
-        changes = grow(guest, tuple(
-            _placed(guest, shares(guest, piece_mb), step_mb)))
-        yield changes
+    if not guest.own_cells:
+        return ()
+    each_mb = (wanted_mb - guest.present_mb) // len(guest.own_cells)
+    return tuple(cell_mb + each_mb for cell_mb in guest.own_cells_mb)
 
 
 def shares(guest: domain.GuestMemory, delta_mb: int) -> tuple[Share, ...]:
@@ -260,30 +288,6 @@ def shares(guest: domain.GuestMemory, delta_mb: int) -> tuple[Share, ...]:
         for cell in cells)
 
 
-def _placed(
-    guest: domain.GuestMemory, parts: Iterable[Share], step_mb: int,
-) -> Iterator[Share]:
-    """Give each share an address that the guest's kernel accepts.
-
-    QEMU puts a device right behind the last one, or where the range begins,
-    which is a multiple of 1 GiB alone (``core.addresses``).
-
-    :raises NoAddress: if there is no room for one
-    """
-    known = guest.address_map
-    taken = [(dev.base, dev.base + dev.extent_mb * units.BYTES_PER_MIB)
-             for dev in guest.devices if dev.base is not None]
-    if not known or not known.can_place or len(taken) < len(guest.devices):
-        yield from parts
-        return
-    for part in parts:
-        base = known.place(taken, part.size_mb, step_mb)
-        if base is None:
-            raise errors.NoAddress(size_mb=part.size_mb, step_mb=step_mb)
-        taken.append((base, base + part.size_mb * units.BYTES_PER_MIB))
-        yield dataclasses.replace(part, base=base)
-
-
 def total_step_mb(guest: domain.GuestMemory, step_mb: int) -> int:
     """Say in what steps a guest can take memory.
 
@@ -299,30 +303,30 @@ def refusals(
     spec: memory_spec.MemorySpec | None,
     wanted_mb: int,
     step_mb: int,
+    model: Rules,
 ) -> Iterator[errors.Refused]:
-    """Say every reason against a wanted total that holds for any model.
+    """Say every reason against a wanted total.
 
     :param guest: what the guest has
     :param spec: what its flavor says; None without a ceiling
     :param wanted_mb: RAM it is to have, in MiB
     :param step_mb: in what steps a node can take memory, in MiB; 0 if it
         cannot
+    :param model: the rules of its memory model
     :returns: the reasons, the most basic one first
     """
     if spec is None:
         yield errors.NotElastic()
         return
-    if wanted_mb == guest.present_mb:
+    if _is_at(guest, wanted_mb):
         return
-    if wanted_mb < guest.present_mb:
-        yield from shrinking.refusals(guest, wanted_mb)
-        return
-    if not step_mb:
-        yield errors.NoHotplug(arch=guest.arch)
-        return
-    yield from _room(guest, spec, wanted_mb, step_mb)
-    yield from _alignment(
-        guest, wanted_mb, step_mb, ceiling_mb(guest, spec))
+    if wanted_mb > guest.present_mb:
+        if not step_mb:
+            yield errors.NoHotplug(arch=guest.arch)
+            return
+        yield from _room(guest, spec, wanted_mb, step_mb, model)
+    yield from model.refusals(guest, Target(
+        wanted_mb, step_mb, ceiling_mb(guest, spec)))
 
 
 def ceiling_mb(
@@ -346,7 +350,7 @@ def ceiling_mb(
 
 def _room(
     guest: domain.GuestMemory, spec: memory_spec.MemorySpec, wanted_mb: int,
-    step_mb: int,
+    step_mb: int, model: Rules,
 ) -> Iterator[errors.Refused]:
     if guest.max_mb is None:
         if guest.present_mb >= spec.max_memory_mb:
@@ -359,44 +363,48 @@ def _room(
                  if spec.max_memory_mb < guest.max_mb else errors.AboveCeiling)
         max_mb = min(spec.max_memory_mb, guest.max_mb)
         yield lower(wanted_mb=wanted_mb, max_mb=max_mb,
-                    reach=_reach(guest, max_mb, step_mb))
+                    reach=_reach(guest, max_mb, step_mb, model))
     if guest.target_node is None:
         yield errors.NoTargetCell()
     if guest.misplaced_node is not None:
         yield errors.EmptyNode(node=guest.misplaced_node)
 
 
-def _reach(guest: domain.GuestMemory, max_mb: int, step_mb: int) -> str:
+def _reach(
+    guest: domain.GuestMemory, max_mb: int, step_mb: int, model: Rules,
+) -> str:
     """Name the largest total below a ceiling that is no whole step."""
     total_mb = total_step_mb(guest, step_mb)
-    rest_mb = (max_mb - guest.present_mb) % total_mb
+    rest_mb = (max_mb - model.base_mb(guest)) % total_mb
     if not rest_mb or max_mb < guest.present_mb:
         return ''
     return ' In steps of %d MiB it can have %d MiB.' % (
         total_mb, max_mb - rest_mb)
 
 
-def _alignment(
-    guest: domain.GuestMemory, wanted_mb: int, step_mb: int, max_mb: int,
+def unaligned(
+    guest: domain.GuestMemory, target: Target, base_mb: int,
 ) -> Iterator[errors.Refused]:
-    yield from misaligned_devices(guest)
-    total_mb = total_step_mb(guest, step_mb)
-    delta_mb = wanted_mb - guest.present_mb
-    if units.is_multiple(delta_mb, total_mb):
-        return
-    yield errors.Unaligned(
-        wanted_mb=wanted_mb, step_mb=total_mb, present_mb=guest.present_mb,
-        nearest=_nearest(guest, wanted_mb, total_mb, max_mb))
+    """Find out whether a total is in whole steps.
+
+    :param guest: what the guest has
+    :param target: the total
+    :param base_mb: from which total on memory is added in steps, in MiB
+    :returns: the refusal, if it is not
+    """
+    total_mb = total_step_mb(guest, target.step_mb)
+    if not units.is_multiple(target.total_mb - base_mb, total_mb):
+        yield errors.Unaligned(
+            wanted_mb=target.total_mb, step_mb=total_mb, present_mb=base_mb,
+            nearest=_nearest(target, base_mb, total_mb))
 
 
-def _nearest(
-    guest: domain.GuestMemory, wanted_mb: int, total_mb: int, max_mb: int,
-) -> str:
+def _nearest(target: Target, base_mb: int, total_mb: int) -> str:
     """Name the sizes nearest to an unaligned one, none above the ceiling."""
-    below_mb = guest.present_mb + units.round_down(
-        min(wanted_mb, max_mb) - guest.present_mb, total_mb)
+    below_mb = base_mb + units.round_down(
+        min(target.total_mb, target.max_mb) - base_mb, total_mb)
     above_mb = below_mb + total_mb
-    if above_mb > max_mb:
+    if above_mb > target.max_mb:
         return 'The nearest size is %d MiB.' % below_mb
     return 'The nearest sizes are %d and %d MiB.' % (below_mb, above_mb)
 

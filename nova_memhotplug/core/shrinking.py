@@ -10,9 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""To which smaller totals a running guest can be brought, and how.
+"""To which smaller totals a running guest can be brought that has DIMMs.
 
-A guest gives back whole DIMMs. The last one goes first: the map of the pages
+It gives back whole ones. The last one goes first: the map of the pages
 of a later DIMM is in the memory of an earlier one where both are in a node
 that was empty, so a guest rejects the earlier one even if nobody else uses it
 (facts-events.md, 0.2).
@@ -47,14 +47,6 @@ def reachable(guest: domain.GuestMemory) -> dict[int, Devices]:
                 stack[amount_mb] for stack in stacks),
             key=_address, reverse=True))
         for amount_mb in sorted(common)}
-
-
-def floor_mb(guest: domain.GuestMemory) -> int:
-    """Say what a guest keeps while it runs, in MiB.
-
-    :param guest: what it has, with the aliases of its devices
-    """
-    return min(reachable(guest))
 
 
 def refusals(

@@ -78,7 +78,7 @@ class Launch:
     :param reserved_kib: boot memory of the cell reserved for growth, in KiB;
         None without such a cell
     :param can_grow: whether it was started with a ceiling
-    :param models: the memory models that its host sees in its devices
+    :param models: the devices that it has of models, by libvirt's names
     :param top_mb: how much its processor has to be able to address, in MiB;
         0 if not known
     :param can_cross: whether its host gives it another emulator on the way
@@ -105,8 +105,9 @@ class Launch:
         """Sum up a guest.
 
         :param guest: what its live domain has
-        :param models: the memory models that are installed on its host;
-            what is none of them was attached by hand and needs none
+        :param models: the devices, by libvirt's names, that models know
+            which are installed on its host; what is none of them was
+            attached by hand and needs none
         """
         cell, known = guest.reserved_cell, guest.address_map
         return cls(
@@ -174,7 +175,7 @@ def check_destination(
     :param support: what that host can start for the guest's architecture;
         None if libvirt offers no emulator for it there
     :param shim: path of that host's shim for it; None likewise
-    :param models: the memory models that are installed there
+    :param models: the devices that models know which are installed there
     :param bits: how many address bits a guest can have there; None if that
         is not known, or does not depend on the host
     :returns: path of the emulator that it is to have there; None for that

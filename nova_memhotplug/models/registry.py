@@ -15,9 +15,11 @@
 import functools
 import importlib.metadata
 
+from lxml import etree
 from oslo_log import log as logging
 from stevedore import extension
 
+from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
 from nova_memhotplug.models import base
 
@@ -61,3 +63,31 @@ def get(name: str) -> base.MemoryModel:
     except KeyError:
         raise errors.UnknownModel(
             model=name, known=', '.join(sorted(models())))
+
+
+def elements() -> frozenset[str]:
+    """Name the devices of libvirt that installed models know."""
+    return frozenset(model.element for model in models().values())
+
+
+def read(element: etree._Element) -> device.MemoryDevice:
+    """Read a memory device of a domain, as its model does.
+
+    Models may have the same kind of device. Then its alias tells whose it is
+    (``core.device.new_alias``); without one it is that of the model which has
+    the name of the device.
+
+    :param element: a ``<memory>`` element
+    :returns: the device
+    :raises UnreadableDomain: if the element is not as it should be
+    """
+    alias = element.find('alias')
+    name = '' if alias is None else alias.get('name', '')
+    known = {key: model for key, model in models().items()
+             if model.element == element.get('model')}
+    for key, model in known.items():
+        if name.startswith(device.ALIAS_PREFIX + key + '-'):
+            return model.read(element)
+    owner = known.get(
+        element.get('model', ''), next(iter(known.values()), None))
+    return owner.read(element) if owner else device.read(element)

@@ -52,7 +52,7 @@ def land(
     shim = None if support is None else support.shim_path(
         CONF.memhotplug.shim_directory)
     return strategies.check_destination(
-        launch, support, shim, registry.models(), bits)
+        launch, support, shim, registry.elements(), bits)
 
 
 def launch_of(context: ty.Any, instance: ty.Any) -> strategies.Launch:

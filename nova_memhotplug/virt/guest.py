@@ -207,12 +207,16 @@ class LiveGuest:
     def apply(self, change: planner.Change) -> None:
         """Make one change, live and persistent (design T4).
 
-        :param change: what to attach or to update
+        :param change: what to attach, to update or to take away
         :raises HypervisorRefused: if libvirt or QEMU refuses; both have
             then undone what they did (facts-qemu-libvirt.md, section 3)
         :raises LostDevice: if a device is in the way that libvirt has lost,
             and the guest keeps it
+        :raises GuestKeeps: if the guest keeps what is to be taken away
         """
+        if change.action == planner.DETACH:
+            self.take_back({ty.cast(str, change.device.alias)})
+            return
         try:
             self._apply(change)
         except errors.HypervisorRefused as exc:
@@ -221,9 +225,24 @@ class LiveGuest:
             self._take_lost()
             self._apply(change)
 
+    def undo(self, changes: Iterable[planner.Change]) -> None:
+        """Undo changes, as far as they have been made.
+
+        :param changes: what was to be done
+        :raises GuestKeeps: if the guest keeps anything that is new
+        :raises HypervisorRefused: if libvirt does not do it
+        """
+        undos = [one.undo for one in changes if one.undo is not None]
+        for undo in undos:
+            if undo.action == planner.UPDATE:
+                self.apply(undo)
+        self.take_back(self.aliases() & {
+            one.device.alias for one in undos
+            if one.action == planner.DETACH})
+
     def _apply(self, change: planner.Change) -> None:
         with _refusals():
-            if change.update:
+            if change.action == planner.UPDATE:
                 self._guest._domain.updateDeviceFlags(
                     change.xml, libvirt.VIR_DOMAIN_AFFECT_LIVE |
                     libvirt.VIR_DOMAIN_AFFECT_CONFIG)
@@ -345,9 +364,7 @@ class LiveGuest:
     def _read(self, live: bool) -> domain.GuestMemory:
         with _refusals():
             xml = self._guest.get_xml_desc(dump_inactive=not live)
-        readers = {name: model.read
-                   for name, model in registry.models().items()}
-        found = domain.read(xml, readers)
+        found = domain.read(xml, registry.read)
         if found.is_amd is None:
             found = dataclasses.replace(
                 found, is_amd=address_space.host_of(self._host).is_amd)

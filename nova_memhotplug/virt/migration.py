@@ -42,7 +42,7 @@ def emulator_there(
     :param guest: what the live domain has
     :returns: its path; None for that which the guest has
     """
-    launch = strategies.Launch.of(guest, registry.models())
+    launch = strategies.Launch.of(guest, registry.elements())
     if not launch.has_empty_cell:
         return None
     try:

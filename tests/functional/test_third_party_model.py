@@ -12,6 +12,8 @@
 
 """Somebody else's memory model: an entry point is all it takes."""
 
+import sys
+
 import fixtures
 from nova.api.validation.extra_specs import validators
 
@@ -23,38 +25,42 @@ NAME = 'memhotplug_thirds'
 ENTRY_POINTS = '[nova_memhotplug.memory_models]\nthirds = %s:Thirds\n' % NAME
 #: Plugs two DIMMs instead of one, and wants a watchdog in the guest.
 SOURCE = '''
-import dataclasses
-
 from lxml import etree
 
 from nova_memhotplug.core import device
 from nova_memhotplug.core import planner
 from nova_memhotplug.models import base
 
+#: Aliases of the devices that it has read.
+SEEN = set()
+
 
 class Thirds(base.MemoryModel):
+
+    element = 'dimm'
 
     def boot_devices(self, layout):
         return (etree.Element('watchdog', model='itco', action='none'),)
 
-    def grow(self, guest, shares):
-        (share,) = shares
-        half_mb = share.size_mb // 2
-        sizes = (half_mb, share.size_mb - half_mb)
-        return tuple(self._change(number, size_mb, share.node)
-                     for number, size_mb in enumerate(sizes))
+    def step_mb(self, guest, blocks):
+        return 256
 
-    def _change(self, number, size_mb, node):
-        dimm = device.MemoryDevice(
-            model='dimm', size_mb=size_mb, node=node,
-            alias='%sthirds-%d' % (
-                getattr(device, 'ALIAS_PREFIX', 'ua-'), number))
-        return planner.Change(
-            device=dimm,
-            xml=etree.tostring(device.build(dimm), encoding='unicode'))
+    def refusals(self, guest, target):
+        yield from planner.unaligned(guest, target, self.base_mb(guest))
+
+    def plan(self, guest, target):
+        half_mb = (target.total_mb - guest.present_mb) // 2
+        return (tuple(planner.attach(device.MemoryDevice(
+            'dimm', half_mb, guest.target_node,
+            alias=device.new_alias('thirds'))) for _half in range(2)),)
+
+    def progress(self, guest, change):
+        return base.progress_of_whole(guest, change)
 
     def read(self, element):
-        return device.read(element)
+        dev = super().read(element)
+        SEEN.add(dev.alias)
+        return dev
 '''
 
 
@@ -87,9 +93,16 @@ class TestThirdPartyModel(base.MemoryTestBase):
             [256, 256], [dev['size_mb'] for dev in plan['devices']])
         self.grow(server, 1024)
         self.assert_books(server, 1024)
+        devices = self.guest(server).devices
         self.assertEqual([(0, 256), (1, 256)], [
-            (dev.slot, dev.size_mb)
-            for dev in self.guest(server).devices])
+            (dev.slot, dev.size_mb) for dev in devices])
+        # It reads what it has made, and nothing else (V16).
+        self.attach_unbooked(server, 256)
+        self.assertEqual(1280, self.show(server)[1]['memory']['current_mb'])
+        self.assertEqual(
+            {dev.alias for dev in devices}, sys.modules[NAME].SEEN)
+        # Steps and ways back are its own, too.
+        self.assertEqual(['unaligned'], self.plan(server, 1408)[2])
 
     def test_half_way(self):
         """The second of two devices fails: the first is taken back."""

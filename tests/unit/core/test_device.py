@@ -54,18 +54,29 @@ class DeviceTest(testtools.TestCase):
             device.read(etree.fromstring(LIVE)))
 
     @ddt.data(
-        (VIRTIO_MEM, 1024),
-        (VIRTIO_MEM.replace('1048576</current>', '0</current>'), 0),
-        (VIRTIO_MEM.replace(
-            "<current unit='KiB'>1048576</current>", ''), 1024))
+        # requested, current; what counts, what is asked for and taken
+        (1024, 1024, 1024, 1024, 1024), (1024, 0, 1024, 1024, 0),
+        (1024, 1536, 1536, 1024, 1536), (0, 66, 66, 0, 66),
+        (1024, None, 1024, 1024, 1024))
     @ddt.unpack
-    def test_read_virtio_mem(self, xml, size_mb):
-        """What the guest has of it counts, and it has no slot."""
-        found = device.read(etree.fromstring(xml))
+    def test_read_virtio_mem(
+        self, requested_mb, current_mb, size_mb, asked_mb, taken_mb,
+    ):
+        """What the guest has or may take counts, and it has no slot."""
+        element = etree.fromstring(VIRTIO_MEM)
+        element.find('target/requested').text = str(requested_mb * 1024)
+        current = element.find('target/current')
+        if current_mb is None:
+            current.getparent().remove(current)
+        else:
+            current.text = str(current_mb * 1024)
+        found = device.read(element)
         self.assertEqual(device.MemoryDevice(
             'virtio-mem', size_mb, 1, alias='virtiomem0', base=0x140000000,
-            capacity_mb=16384), found)
-        self.assertEqual(16384, found.extent_mb)
+            capacity_mb=16384, requested_mb=requested_mb,
+            current_mb=current_mb), found)
+        self.assertEqual((16384, asked_mb, taken_mb), (
+            found.extent_mb, found.asked_mb, found.taken_mb))
 
     @ddt.data(
         device.MemoryDevice('dimm', 128, 0),
@@ -130,4 +141,6 @@ class DeviceTest(testtools.TestCase):
               ('virtio-pmem', False), ('sgx-epc', False))
     @ddt.unpack
     def test_is_ram(self, model, expected):
-        self.assertIs(expected, device.MemoryDevice(model, 1, 0).is_ram)
+        element = etree.fromstring(LIVE)
+        element.set('model', model)
+        self.assertIs(expected, device.read(element).is_ram)

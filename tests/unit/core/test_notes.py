@@ -70,14 +70,14 @@ def plans(note, wanted_mb):
         [(dev.model, dev.size_mb, dev.node, dev.slot)
          for dev in guest.devices],
         planner.total_step_mb(guest, note.step_mb), note.strategy,
-        words(planner.outlook(note, SPEC, wanted_mb, MODEL.grow)),
-        words(planner.next_step(note, SPEC, MODEL.grow)))
+        words(planner.outlook(note, SPEC, wanted_mb, MODEL)),
+        words(planner.next_step(note, SPEC, MODEL)))
 
 
 def words(outlook):
     return (
         outlook.wanted_mb, [str(refusal) for refusal in outlook.against],
-        [(change.device.model, change.device.node, change.device.size_mb)
+        [(change.device.model, change.device.node, change.delta_mb)
          for change in outlook.changes])
 
 
@@ -104,7 +104,7 @@ class NotesTest(testtools.TestCase):
             GUEST, devices=tuple(dimms(512, 512, 512))[::2]),
         dataclasses.replace(GUEST, devices=(
             *dimms(512), device.MemoryDevice('virtio-mem', 1024, 1),
-            device.MemoryDevice('nvdimm', 256, None, 4))),
+            device.MemoryDevice('nvdimm', 256, None, 4, is_ram=False))),
         dataclasses.replace(grown(512), arch='aarch64'),
         dataclasses.replace(GUEST, most_devices=0),
         dataclasses.replace(grown(512), most_devices=2))

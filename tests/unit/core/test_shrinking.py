@@ -19,6 +19,7 @@ from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import shrinking
+from nova_memhotplug.models import dimm as dimm_model
 
 MIB = 1024
 GUEST = domain.GuestMemory(
@@ -81,7 +82,8 @@ class ReachableTest(testtools.TestCase):
             total_mb: ''.join(dev.alias[-1] for dev in devices)
             for total_mb, devices in found.items()})
         self.assertEqual(sorted(found, reverse=True), list(found))
-        self.assertEqual(min(expected), shrinking.floor_mb(guest))
+        self.assertEqual(
+            min(expected), dimm_model.DimmModel().floor_mb(guest))
 
     @ddt.data(
         (GUEST, 511, 'to nothing less'),
