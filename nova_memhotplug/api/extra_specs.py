@@ -52,7 +52,8 @@ def register() -> list[base.ExtraSpecValidator]:
 
     :returns: a list of ``ExtraSpecValidator``
     """
-    return [_max_memory_mb(), _slots(), _zero_node(), _model(), _block_mb()]
+    return [_max_memory_mb(), _slots(), _zero_node(), _model(), _block_mb(),
+            _boot_memory_mb()]
 
 
 def _max_memory_mb() -> _Validator:
@@ -102,3 +103,14 @@ def _block_mb() -> _Validator:
             'the same of the image; the larger of both counts.'),
         value={'type': str, 'enum': list(map(str, addresses.BLOCKS_MB)),
                'description': 'A size in MiB'})
+
+
+def _boot_memory_mb() -> _Validator:
+    return _Validator(
+        name=memory_spec.BOOT_MEMORY_MB,
+        description=(
+            'What a server boots with, in MiB, where its memory model does '
+            'not make boot memory of what was added. It is kept in the '
+            "server's own copy of the flavor, and need not be set in any."),
+        value={'type': int, 'min': 1, 'max': memory_spec.MAX_TOTAL_MB,
+               'description': 'A size in MiB, not above the RAM'})

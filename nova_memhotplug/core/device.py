@@ -37,6 +37,11 @@ RAM_ELEMENTS = frozenset((DIMM, VIRTIO_MEM))
 #: across migration and restarts (libvirt, docs/formatdomain.rst).
 ALIAS_PREFIX = 'ua-memhotplug-'
 
+#: The smallest block of a virtio-mem that libvirt takes (src/conf/
+#: domain_validate.c, virDomainMemoryDefValidate()), in KiB. One with huge
+#: pages has the block of a page.
+SMALLEST_BLOCK_KIB = 2048
+
 #: libvirt, src/util/virutil.c, virScaleInteger(): the units it writes (KiB)
 #: and those a person may have written.
 _BYTES = {
@@ -166,9 +171,11 @@ def build(device: MemoryDevice) -> etree._Element:
         _back(memory, device.backing)
     target = etree.SubElement(memory, 'target')
     size = etree.SubElement(target, 'size', unit='KiB')
-    size.text = str(units.mb_to_kib(device.size_mb))
+    size.text = str(units.mb_to_kib(device.extent_mb))
     if device.node is not None:
         etree.SubElement(target, 'node').text = str(device.node)
+    if device.capacity_mb is not None:
+        _ask(target, device)
     if device.alias is not None:
         etree.SubElement(memory, 'alias', name=device.alias)
     if device.slot is not None:
@@ -177,6 +184,22 @@ def build(device: MemoryDevice) -> etree._Element:
         if device.base is not None:
             address.set('base', hex(device.base))
     return memory
+
+
+def _ask(target: etree._Element, device: MemoryDevice) -> None:
+    """Say what the guest is to have of a device, and in what blocks."""
+    etree.SubElement(target, 'block', unit='KiB').text = str(
+        block_kib(device.backing))
+    etree.SubElement(target, 'requested', unit='KiB').text = str(
+        units.mb_to_kib(device.size_mb))
+
+
+def block_kib(backing: Backing | None) -> int:
+    """Say of what blocks a virtio-mem is, in KiB.
+
+    :param backing: where on the host it has its memory
+    """
+    return max(SMALLEST_BLOCK_KIB, backing.page_kib if backing else 0)
 
 
 def _back(memory: etree._Element, backing: Backing) -> None:

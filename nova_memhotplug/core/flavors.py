@@ -74,8 +74,16 @@ def _differences(old: Flavor, new: Flavor) -> Iterator[str]:
     # Not their values: Nova has a policy for who may read those.
     different = [key for key in sorted(keys)
                  if expected.get(key) != new.extra_specs.get(key)]
+    # A guest is started for one memory model.
+    if _model(old) != _model(new):
+        different.append(memory_spec.MODEL)
     if different:
         yield 'extra specs ' + ', '.join(different)
+
+
+def _model(flavor: Flavor) -> str:
+    return flavor.extra_specs.get(
+        memory_spec.MODEL, memory_spec.DEFAULT_MODEL)
 
 
 def _grown_specs(old: Flavor, memory_mb: int) -> Mapping[str, str]:

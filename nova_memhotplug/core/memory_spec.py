@@ -26,6 +26,8 @@ SLOTS = 'memhotplug:slots'
 ZERO_NODE = 'memhotplug:zero_node'
 MODEL = 'memhotplug:model'
 BLOCK_MB = 'memhotplug:block_mb'
+#: Kept by this package in the flavor of a server whose memory does not fold.
+BOOT_MEMORY_MB = 'memhotplug:boot_memory_mb'
 #: The property of an image that says the same; the larger of both counts.
 IMAGE_BLOCK_MB = 'memhotplug_block_mb'
 
@@ -57,6 +59,8 @@ class MemorySpec:
     :param model: name of the memory model
     :param block_mb: memory block of the guest's kernel, in MiB; 0 if the
         flavor does not say
+    :param boot_memory_mb: what the server boots with where its memory model
+        adds the rest to that, in MiB; None for all of its RAM
     """
 
     max_memory_mb: int
@@ -64,6 +68,7 @@ class MemorySpec:
     zero_node: bool
     model: str
     block_mb: int = 0
+    boot_memory_mb: int | None = None
 
 
 def from_extra_specs(
@@ -89,7 +94,9 @@ def from_extra_specs(
         zero_node=_boolean(extra_specs, ZERO_NODE, True),
         model=_one_of(extra_specs, MODEL, DEFAULT_MODEL, known_models),
         block_mb=_block_mb(
-            BLOCK_MB, extra_specs.get(BLOCK_MB), errors.InvalidSpec))
+            BLOCK_MB, extra_specs.get(BLOCK_MB), errors.InvalidSpec),
+        boot_memory_mb=None if BOOT_MEMORY_MB not in extra_specs
+        else _integer(extra_specs, BOOT_MEMORY_MB, 0, 1, MAX_TOTAL_MB))
 
 
 def block_mb_of_image(value: object) -> int:
@@ -108,13 +115,20 @@ def check_boot_size(
     """Check the ceiling against the RAM that a guest is to boot with.
 
     A server that has grown to its ceiling boots with all of it, so only the
-    first boot wants the ceiling to be above the flavor's RAM.
+    first boot wants the ceiling to be above the flavor's RAM. What a server
+    boots with is a part of its RAM.
 
     :param spec: the flavor's spec
-    :param memory_mb: RAM to boot with, in MiB
+    :param memory_mb: RAM of the server, in MiB
     :param first_boot: whether the guest has never run
-    :raises InvalidSpec: if the ceiling leaves no room
+    :raises InvalidSpec: if the ceiling leaves no room, or it is to boot with
+        more than it has
     """
+    boot_mb = spec.boot_memory_mb
+    if boot_mb is not None and boot_mb > memory_mb:
+        raise errors.InvalidSpec(
+            key=BOOT_MEMORY_MB, value=boot_mb, rule="it must not be above the "
+            "flavor's RAM of %d MiB" % memory_mb)
     if spec.max_memory_mb > memory_mb:
         return
     if spec.max_memory_mb == memory_mb and not first_boot:
@@ -125,20 +139,36 @@ def check_boot_size(
              '%d MiB' % memory_mb)
 
 
+def check_boot_memory(spec: MemorySpec, boot_mb: int) -> None:
+    """Check that a server that is made boots with what its flavor says.
+
+    :param spec: the flavor's spec
+    :param boot_mb: what it boots with, in MiB
+    :raises InvalidSpec: if the flavor says something else
+    """
+    if spec.boot_memory_mb not in (None, boot_mb):
+        raise errors.InvalidSpec(
+            key=BOOT_MEMORY_MB, value=spec.boot_memory_mb,
+            rule="with the memory model '%s' this server boots with %d MiB" %
+            (spec.model, boot_mb))
+
+
 def check_growth(
-    spec: MemorySpec, memory_mb: int, nodes: int, step_mb: int,
+    spec: MemorySpec, memory_mb: int, nodes: int, step_mb: int, slots: int,
 ) -> None:
     """Check that a server that is made can grow at all.
 
-    Each growth takes a slot, and a whole number of steps, for each NUMA node.
+    Each growth takes a whole number of steps for each NUMA node, and where
+    devices are added, a slot.
 
     :param spec: the flavor's spec
-    :param memory_mb: RAM to boot with, in MiB
+    :param memory_mb: RAM of the server, in MiB
     :param nodes: NUMA nodes of the flavor
     :param step_mb: in what steps a node can take memory, in MiB
+    :param slots: memory slots to boot with
     :raises InvalidSpec: if it never can
     """
-    if spec.slots < nodes:
+    if slots < nodes:
         raise errors.InvalidSpec(
             key=SLOTS, value=spec.slots, rule='each growth takes one for '
             'each of the %d NUMA nodes of the flavor' % nodes)

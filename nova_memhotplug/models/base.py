@@ -74,13 +74,16 @@ class MemoryModel(abc.ABC):
     element: ty.ClassVar[str]
 
     @abc.abstractmethod
-    def boot_devices(
-        self, layout: layouts.Layout,
-    ) -> tuple[etree._Element, ...]:
-        """Say what a guest must boot with, besides the layout itself.
+    def boot(self, request: layouts.BootRequest) -> layouts.BootMemory:
+        """Say what a guest boots with.
 
-        :param layout: cells, ceiling and slots the guest boots with
-        :returns: elements for the domain's ``<devices>``; often none
+        This is asked for every domain that Nova writes afresh: all of the
+        server's RAM is to be in boot memory and devices together.
+
+        :param request: what the server is to have
+        :returns: boot memory, slots and devices
+        :raises MemoryHotplugError: if it cannot be had so; a server that has
+            run is then started without room for growth
         """
 
     def read(self, element: etree._Element) -> device.MemoryDevice:

@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 
-from lxml import etree
-
 from nova_memhotplug.core import addresses
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
@@ -40,11 +38,11 @@ class DimmModel(base.MemoryModel):
 
     element = device.DIMM
 
-    def boot_devices(
-        self, layout: layouts.Layout,
-    ) -> tuple[etree._Element, ...]:
-        """Add nothing: ceiling and slots are all that DIMMs need."""
-        return ()
+    def boot(self, request: layouts.BootRequest) -> layouts.BootMemory:
+        """Boot with all memory; ceiling and slots are all that DIMMs need."""
+        return layouts.BootMemory(
+            cells_kib=tuple(cell.memory_kib for cell in request.cells),
+            slots=request.slots)
 
     def step_mb(self, guest: domain.GuestMemory, blocks: base.Blocks) -> int:
         """Add whole blocks of the guest's kernel: it refuses parts of one."""

@@ -24,9 +24,15 @@ from nova_memhotplug.common import nodes
 from nova_memhotplug.common import options
 from nova_memhotplug.common import specs
 from nova_memhotplug.core import addresses
+from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
+from nova_memhotplug.core import layouts
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import processors
+from nova_memhotplug.core import strategies
+from nova_memhotplug.core import units
+from nova_memhotplug.models import base
+from nova_memhotplug.models import registry
 
 libvirt = importutils.try_import('libvirt')
 
@@ -62,32 +68,56 @@ def check(
     processor = _processor(cpu, arch, is_emulated)
     machine, own = _offer(
         host, arch, utils.get_machine_type(image_meta), is_emulated)
-    known = addresses.map_of(
-        arch, machine,
-        own.is_amd if processor.is_amd is None else processor.is_amd,
-        flavor.memory_mb, spec.max_memory_mb, spec.slots)
+    guest = _first_guest(flavor, image_meta, spec)
+    guest = dataclasses.replace(
+        guest, arch=arch, machine=machine or '', is_amd=(
+            own.is_amd if processor.is_amd is None else processor.is_amd))
+    known = guest.address_map
     bits, follows_host = processors.address_bits(processor, own, machine)
     if known is not None and bits is not None:
         known.check_fits(bits, follows_host)
-    _check_growth(instance, flavor, image_meta, spec, arch, known)
+    _check_growth(instance, flavor, spec, guest)
+
+
+def _first_guest(
+    flavor: ty.Any, image_meta: ty.Any, spec: memory_spec.MemorySpec,
+) -> domain.GuestMemory:
+    """Say what the guest of a server boots with that is made of a flavor.
+
+    :raises InvalidSpec: if the flavor wants something else
+    """
+    topology = nodes.constraints(flavor, image_meta)
+    cells = [
+        domain.Cell(
+            number, units.mb_to_kib(cell.memory), has_cpus=True,
+            backing=device.Backing(None, max(0, cell.pagesize or 0)))
+        for number, cell in enumerate(topology.cells if topology else ())]
+    wanted = layouts.request(
+        cells, units.mb_to_kib(flavor.memory_mb), spec, strategies.EXISTING)
+    boot = registry.get(spec.model).boot(wanted)
+    memory_spec.check_boot_memory(spec, boot.total_mb)
+    return domain.GuestMemory(
+        arch='', emulator='', boot_kib=sum(boot.cells_kib),
+        max_kib=units.mb_to_kib(spec.max_memory_mb), slots=boot.slots,
+        cells=wanted.cells, devices=(),
+        page_kib=max((cell.backing.page_kib for cell in wanted.cells
+                      if cell.backing), default=0),
+        has_agent=bool(image_meta.properties.get('hw_qemu_guest_agent')))
 
 
 def _check_growth(
-    instance: ty.Any, flavor: ty.Any, image_meta: ty.Any,
-    spec: memory_spec.MemorySpec, arch: str,
-    known: addresses.AddressMap | None,
+    instance: ty.Any, flavor: ty.Any, spec: memory_spec.MemorySpec,
+    guest: domain.GuestMemory,
 ) -> None:
     """Check slots and room against what the first growth takes."""
-    named_mb = max(spec.block_mb, specs.image_block_mb_of(instance))
-    # An agent may name a smaller block than is taken for granted.
-    may_hear = image_meta.properties.get('hw_qemu_guest_agent')
-    topology = nodes.constraints(flavor, image_meta)
-    cells = topology.cells if topology else [None]
+    blocks = base.Blocks(
+        CONF.memhotplug.aarch64_memory_block_mb,
+        max(spec.block_mb, specs.image_block_mb_of(instance)),
+        # An agent may name a smaller block than is taken for granted.
+        addresses.SMALLEST_BLOCK_MB if guest.has_agent else 0)
     memory_spec.check_growth(
-        spec, flavor.memory_mb, len(cells), addresses.step_mb(
-            arch, known, CONF.memhotplug.aarch64_memory_block_mb, named_mb,
-            addresses.SMALLEST_BLOCK_MB if may_hear else 0,
-            max(0, cells[0] and cells[0].pagesize or 0)))
+        spec, flavor.memory_mb, len(guest.cells),
+        registry.get(spec.model).step_mb(guest, blocks), guest.slots)
 
 
 class Ceiling(ty.NamedTuple):

@@ -12,8 +12,11 @@
 
 """Fill Nova's guest config with what an elastic guest boots with."""
 
+from lxml import etree
+from nova.virt import hardware
 from nova.virt.libvirt import config as vconfig
 
+from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import layouts
 from nova_memhotplug.core import memory_spec
@@ -35,16 +38,18 @@ def set_elastic_memory(
     :param model: how the guest is to grow
     :raises MemoryHotplugError: if it cannot have it; nothing is changed then
     """
-    layout = layouts.lay_out(
-        _cells(guest), guest.memory, spec, strategy, _page_kib(guest))
-    devices = model.boot_devices(layout)
+    wanted = layouts.request(_cells(guest), guest.memory, spec, strategy)
+    boot = model.boot(wanted)
+    layout = layouts.lay_out(wanted, boot, strategy, _page_kib(guest))
     _set_cells(guest, layout.cells)
     _set_backing(guest, layout.cells)
     if layout.max_kib is not None:
         guest.max_memory_size = layout.max_kib
         guest.max_memory_slots = layout.slots
-    for element in devices:
+    guest.memory = sum(cell.memory_kib for cell in layout.cells)
+    for element in boot.devices:
         guest.add_device(config.Verbatim(element))
+    _keep_ports(guest, boot.devices)
 
 
 def set_emulator(guest: vconfig.LibvirtConfigGuest, path: str) -> None:
@@ -56,19 +61,40 @@ def set_emulator(guest: vconfig.LibvirtConfigGuest, path: str) -> None:
     guest.add_device(config.Emulator(path))
 
 
+def _keep_ports(
+    guest: vconfig.LibvirtConfigGuest, devices: tuple[etree._Element, ...],
+) -> None:
+    """Leave a guest the free PCIe ports that ``[libvirt] num_pcie_ports``
+    gives it. Without that option libvirt makes a port for each device.
+    """
+    if not any(isinstance(one, vconfig.LibvirtConfigGuestPCIeRootController)
+               for one in guest.devices):
+        return
+    for element in devices:
+        if element.get('model') == device.VIRTIO_MEM:
+            guest.add_device(
+                vconfig.LibvirtConfigGuestPCIeRootPortController())
+
+
 def _cells(guest: vconfig.LibvirtConfigGuest) -> list[domain.Cell]:
     if guest.cpu is None or guest.cpu.numa is None:
         return []
+    tune = guest.numatune
+    bound = {node.cellid: hardware.format_cpu_spec(set(node.nodeset))
+             for node in (tune.memnodes if tune else ())}
     return [
-        domain.Cell(id=cell.id, memory_kib=cell.memory,
-                    has_cpus=bool(cell.cpus))
+        domain.Cell(
+            id=cell.id, memory_kib=cell.memory, has_cpus=bool(cell.cpus),
+            backing=None if cell.id not in bound else device.Backing(
+                bound[cell.id], _page_kib(guest, cell.id), cell.memAccess))
         for cell in guest.cpu.numa.cells]
 
 
-def _page_kib(guest: vconfig.LibvirtConfigGuest) -> int:
-    """Say what pages back the first cell; the reserved one is taken of it."""
+def _page_kib(guest: vconfig.LibvirtConfigGuest, cell_id: int = 0) -> int:
+    """Say what pages back a cell; the reserved one is taken of the first."""
     pages = guest.membacking.hugepages if guest.membacking else []
-    return next((page.size_kb for page in pages if 0 in page.nodeset), 0)
+    return next(
+        (page.size_kb for page in pages if cell_id in page.nodeset), 0)
 
 
 def _set_cells(

@@ -95,7 +95,9 @@ class Domain(fakelibvirt.Domain):
         self.defined_xml = xml
         self._root = etree.fromstring(xml)
         #: <memory> devices, as they are in the persistent definition.
-        self.persistent = self._root.findall('devices/memory[@model="dimm"]')
+        self.persistent = [
+            one for one in self._root.findall('devices/memory')
+            if one.get('model') in ('dimm', 'virtio-mem')]
         self.live = []
         instance = self._root.find('metadata/{%s}instance' % vconfig.NOVA_NS)
         #: Nova's element, live and stored.
@@ -158,6 +160,11 @@ class Domain(fakelibvirt.Domain):
                 'internal error: Unable to find any usable hugetlbfs mount '
                 'for %s KiB' % size_kib)
 
+    def _dimms(self, devices=None):
+        """List what takes a slot."""
+        return [one for one in (self.live if devices is None else devices)
+                if not _is_virtio(one)]
+
     def _cells(self):
         return self._root.findall('cpu/numa/cell')
 
@@ -165,7 +172,8 @@ class Domain(fakelibvirt.Domain):
         """Give a device to the guest, where it says or behind the others."""
         behind = max((last for _first, last in map(_range, self.live)),
                      default=FIRST_BASE)
-        self.live.append(_plugged(device, behind))
+        plugged = _asked if _is_virtio(device) else _plugged
+        self.live.append(plugged(device, behind))
 
     def attachDeviceFlags(self, xml, flags):
         if not xml.startswith('<memory'):
@@ -174,7 +182,7 @@ class Domain(fakelibvirt.Domain):
         device = etree.fromstring(xml)
         self._refuse(device)
         if device.find('address') is None:
-            slot = min(set(range(256)) - {_slot(one) for one in self.live})
+            slot = min(set(range(256)) - {_slot(one) for one in self._dimms()})
             etree.SubElement(device, 'address', type='dimm', slot=str(slot))
         if flags & fakelibvirt.VIR_DOMAIN_AFFECT_CONFIG:
             self.persistent.append(device)
@@ -184,7 +192,8 @@ class Domain(fakelibvirt.Domain):
     def _refuse_address(self, device):
         """Refuse a slot, or addresses, that another device has."""
         address = device.find('address')
-        for one in () if address is None else (*self.live, *self.persistent):
+        for one in () if address is None else (
+                *self._dimms(), *self._dimms(self.persistent)):
             if _slot(one) == _slot(device):
                 raise libvirt_error(
                     67, "unsupported configuration: memory device slot '%d' "
@@ -217,10 +226,11 @@ class Domain(fakelibvirt.Domain):
                 67, "unsupported configuration: cannot use/hotplug a memory "
                 "device when domain 'maxMemory' is not defined")
         slots = int(ceiling.get('slots'))
-        if len(self.live) >= slots:
+        count = len(self._dimms()) + 1
+        if count > slots:
             raise libvirt_error(
                 67, "unsupported configuration: memory device count '%d' "
-                "exceeds slots count '%d'" % (len(self.live) + 1, slots))
+                "exceeds slots count '%d'" % (count, slots))
         if self._total_kib() + _size_kib(device) > int(ceiling.text):
             raise libvirt_error(
                 67, "unsupported configuration: Attaching memory device "
@@ -335,13 +345,34 @@ def _plugged(device, base):
     return device
 
 
+def _is_virtio(device):
+    return device.get('model') == 'virtio-mem'
+
+
+def _asked(device, base):
+    """Return a virtio-mem as it is in a live domain, of which the guest takes
+    what it is asked to at once.
+    """
+    device = _copy(device)
+    target = device.find('target')
+    etree.SubElement(target, 'current', unit='KiB').text = target.findtext(
+        'requested')
+    etree.SubElement(target, 'address', base=hex(base))
+    if device.find('alias') is None:
+        etree.SubElement(device, 'alias', name='virtiomem0')
+    etree.SubElement(device, 'address', type='pci', domain='0x0000',
+                     bus='0x01', slot='0x00', function='0x0')
+    return device
+
+
 def _slot(device):
     return int(device.find('address').get('slot'))
 
 
 def _range(device):
     """Return the first address of a device and the one after its last."""
-    first = int(device.find('address').get('base'), 16)
+    place = device.find('target/address' if _is_virtio(device) else 'address')
+    first = int(place.get('base'), 16)
     return first, first + _size_kib(device) * KIB_PER_MIB
 
 

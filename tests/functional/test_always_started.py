@@ -57,7 +57,7 @@ def where_refused():
         yield strategies, 'choose', errors.StrategyUnavailable(
             strategy=strategy, arch='x86_64', reason='not today')
     for refusal in (RuntimeError('a bug'), KeyError()):
-        yield dimm.DimmModel, 'boot_devices', refusal
+        yield dimm.DimmModel, 'boot', refusal
 
 
 class AlwaysStartedBase(test_moves.MovesTestBase):
@@ -162,7 +162,7 @@ class TestWhateverIsRefused(AlwaysStartedBase):
         """A model of somebody else may raise any."""
         for refusal in refusals():
             with mock.patch.object(
-                    dimm.DimmModel, 'boot_devices', side_effect=refusal):
+                    dimm.DimmModel, 'boot', side_effect=refusal):
                 self.hard_reboot()
             self.assert_started(str(refusal))
         self.hard_reboot()

@@ -28,6 +28,7 @@ SOURCE = '''
 from lxml import etree
 
 from nova_memhotplug.core import device
+from nova_memhotplug.core import layouts
 from nova_memhotplug.core import planner
 from nova_memhotplug.models import base
 
@@ -39,8 +40,10 @@ class Thirds(base.MemoryModel):
 
     element = 'dimm'
 
-    def boot_devices(self, layout):
-        return (etree.Element('watchdog', model='itco', action='none'),)
+    def boot(self, request):
+        return layouts.BootMemory(
+            tuple(cell.memory_kib for cell in request.cells), request.slots,
+            (etree.Element('watchdog', model='itco', action='none'),))
 
     def step_mb(self, guest, blocks):
         return 256

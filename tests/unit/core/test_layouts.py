@@ -22,6 +22,14 @@ MIB = 1024
 SPEC = memory_spec.MemorySpec(4096, 8, True, 'dimm')
 
 
+def lay_out(cells, memory_kib, strategy, page_kib=0):
+    """Lay a guest out that boots with all of its memory."""
+    wanted = layouts.request(cells, memory_kib, SPEC, strategy)
+    boot = layouts.BootMemory(
+        tuple(one.memory_kib for one in wanted.cells), SPEC.slots)
+    return layouts.lay_out(wanted, boot, strategy, page_kib)
+
+
 def cell(number, mb, has_cpus=True):
     return domain.Cell(number, mb * MIB, has_cpus)
 
@@ -45,7 +53,7 @@ class LayoutTest(testtools.TestCase):
     )
     @ddt.unpack
     def test_cells(self, cells, strategy, page_kib, expected):
-        made = layouts.lay_out(cells, 512 * MIB, SPEC, strategy, page_kib)
+        made = lay_out(cells, 512 * MIB, strategy, page_kib)
         self.assertEqual(tuple(expected), made.cells)
         self.assertEqual(
             512 * MIB, sum(one.memory_kib for one in made.cells))
@@ -54,8 +62,8 @@ class LayoutTest(testtools.TestCase):
     @ddt.data(512 * MIB, MIB * MIB)
     def test_nothing_left_of_the_first_cell(self, page_kib):
         exc = self.assertRaises(
-            errors.CellTooSmall, layouts.lay_out,
-            [cell(0, 512), cell(1, 512)], MIB * MIB, SPEC, 'tiny', page_kib)
+            errors.CellTooSmall, lay_out,
+            [cell(0, 512), cell(1, 512)], MIB * MIB, 'tiny', page_kib)
         self.assertIn('%d KiB of NUMA node 0' % page_kib, str(exc))
         # It has to be possible with another strategy, so with another host.
         self.assertIsInstance(exc, errors.StrategyUnavailable)
@@ -71,19 +79,30 @@ class LayoutTest(testtools.TestCase):
     def test_one_empty_cell_and_the_last(self, cells, strategy, node):
         """Later releases of libvirt start every other layout, too."""
         exc = self.assertRaises(
-            errors.EmptyNode, layouts.lay_out, cells, 512 * MIB, SPEC,
-            strategy)
+            errors.EmptyNode, lay_out, cells, 512 * MIB, strategy)
         self.assertIn('NUMA node %d has' % node, str(exc))
 
     def test_last_cell_empty_with_cpus(self):
         """Memory for it is found in it (facts-native.md, section 3)."""
         cells = (cell(0, 512), cell(1, 0))
-        self.assertEqual(cells, layouts.lay_out(
-            cells, 512 * MIB, SPEC, 'existing').cells)
+        self.assertEqual(cells, lay_out(cells, 512 * MIB, 'existing').cells)
 
     @ddt.data('shim', 'tiny', 'existing')
     def test_at_the_ceiling(self, strategy):
-        made = layouts.lay_out([], 4096 * MIB, SPEC, strategy)
+        made = lay_out([], 4096 * MIB, strategy)
         self.assertEqual((None, 0), (made.max_kib, made.slots))
         self.assertEqual(
             1 if strategy == 'existing' else 2, len(made.cells))
+
+    def test_less_boot_memory_than_ram(self):
+        """The cells have what the memory model leaves them."""
+        cells = [cell(0, 2048), cell(1, 2048)]
+        wanted = layouts.request(cells, 4096 * MIB, SPEC, 'shim')
+        self.assertEqual((2, 2), wanted.nodes)
+        self.assertEqual(4096 * MIB, wanted.total_kib)
+        made = layouts.lay_out(wanted, layouts.BootMemory(
+            (256 * MIB, 256 * MIB), slots=2), 'shim')
+        self.assertEqual(
+            (cell(0, 256), cell(1, 256), cell(2, 0, False)), made.cells)
+        # The ceiling stays, though the server has all that it allows.
+        self.assertEqual((4096 * MIB, 2), (made.max_kib, made.slots))

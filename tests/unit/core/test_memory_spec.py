@@ -114,7 +114,8 @@ class GrowthTest(testtools.TestCase):
     @ddt.unpack
     def test_can_grow(self, slots, max_mb, nodes, step_mb):
         memory_spec.check_growth(
-            make(slots=slots, max_memory_mb=max_mb), 512, nodes, step_mb)
+            make(slots=slots, max_memory_mb=max_mb), 512, nodes, step_mb,
+            slots)
 
     @ddt.data(
         (1, 4096, 2, 128, 'memhotplug:slots', '2 NUMA nodes'),
@@ -125,7 +126,8 @@ class GrowthTest(testtools.TestCase):
     def test_never_can(self, slots, max_mb, nodes, step_mb, key, words):
         exc = self.assertRaises(
             errors.InvalidSpec, memory_spec.check_growth,
-            make(slots=slots, max_memory_mb=max_mb), 512, nodes, step_mb)
+            make(slots=slots, max_memory_mb=max_mb), 512, nodes, step_mb,
+            slots)
         self.assertEqual(key, exc.key)
         self.assertIn(words, str(exc))
 

@@ -17,7 +17,9 @@ from lxml import etree
 import testtools
 
 from nova_memhotplug.core import device
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import layouts
 from nova_memhotplug.core import planner
 from nova_memhotplug.models import base
 from nova_memhotplug.models import dimm
@@ -111,5 +113,10 @@ class DimmTest(testtools.TestCase):
         self.assertEqual(
             change.device, self.model.read(etree.fromstring(change.xml)))
 
-    def test_boots_with_nothing_more(self):
-        self.assertEqual((), self.model.boot_devices(None))
+    def test_boots_with_all_memory(self):
+        """What is added is boot memory of the next domain (design T4)."""
+        cells = (domain.Cell(0, 512, True), domain.Cell(1, 256, True))
+        self.assertEqual(
+            layouts.BootMemory((512, 256), slots=8),
+            self.model.boot(layouts.BootRequest(
+                cells, (2, 2), 4096, 8, first_mb=1)))
