@@ -21,20 +21,24 @@ from collections.abc import Mapping
 import dataclasses
 
 from nova_memhotplug.core import addresses
+from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import memory_spec
 
 PMEM = 'hw:pmem'
 MEM_ENCRYPTION = 'hw:mem_encryption'
 CPU_REALTIME = 'hw:cpu_realtime'
+LOCKED_MEMORY = 'hw:locked_memory'
 
 IMAGE_MEM_ENCRYPTION = 'hw_mem_encryption'
+IMAGE_LOCKED_MEMORY = 'hw_locked_memory'
 IMAGE_FIRMWARE = 'hw_firmware_type'
 IMAGE_OS_TYPE = 'os_type'
 IMAGE_CELL_MEMORY = 'hw_numa_mem'
 #: The properties of an image that a decision looks at.
 IMAGE_PROPERTIES = (
-    IMAGE_MEM_ENCRYPTION, IMAGE_FIRMWARE, IMAGE_OS_TYPE, IMAGE_CELL_MEMORY)
+    IMAGE_MEM_ENCRYPTION, IMAGE_LOCKED_MEMORY, IMAGE_FIRMWARE, IMAGE_OS_TYPE,
+    IMAGE_CELL_MEMORY)
 
 BIOS = 'bios'
 WINDOWS = 'windows'
@@ -101,6 +105,15 @@ def _asks_for_encryption(request: Request) -> bool:
             memory_spec.is_true(request.image.get(IMAGE_MEM_ENCRYPTION)))
 
 
+def _locks_virtio_mem(request: Request) -> bool:
+    # QEMU, hw/virtio/virtio-mem.c, virtio_mem_device_realize(): such a device
+    # gives back what the guest does not have, and locked memory stays.
+    return (
+        request.extra_specs.get(memory_spec.MODEL) == device.VIRTIO_MEM and
+        (memory_spec.is_true(request.extra_specs.get(LOCKED_MEMORY)) or
+         memory_spec.is_true(request.image.get(IMAGE_LOCKED_MEMORY))))
+
+
 def _asks_for_realtime(request: Request) -> bool:
     return memory_spec.is_true(request.extra_specs.get(CPU_REALTIME))
 
@@ -157,6 +170,11 @@ COMPOSITIONS = (
         'and all of the device is locked. Nova wants hw:mem_page_size with '
         'it, so the rules for memory that is bound to the host apply.'),
     Composition(
+        'locked_virtio_mem',
+        'locked memory where memhotplug:model is virtio-mem',
+        'hw:locked_memory, image property hw_locked_memory',
+        'QEMU starts no guest with both', _locks_virtio_mem),
+    Composition(
         'virtiofs', 'virtiofs shares', 'the API of shares',
         _SHARED),
     Composition(
@@ -182,9 +200,10 @@ COMPOSITIONS = (
     Composition(
         'pci_passthrough', 'PCI passthrough',
         'pci_passthrough:alias, ports of vnic_type=direct',
-        'VFIO pins all of an added device at once; libvirt raises the limit '
-        'of locked memory before. If the host cannot pin it, QEMU ends, and '
-        'the guest with it: leave such hosts memory to spare.'),
+        'VFIO pins all of an added DIMM at once, and of a virtio-mem each '
+        'part that the guest takes; libvirt raises the limit of locked '
+        'memory before. If the host cannot pin it, QEMU ends, and the guest '
+        'with it: leave such hosts memory to spare.'),
     Composition(
         'vhost_user', 'vhost-user ports', 'ports of vif_type=vhostuser',
         _SHARED),

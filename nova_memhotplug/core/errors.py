@@ -411,7 +411,9 @@ class GuestRefused(MemoryHotplugError):
     code = 'guest_refused'
     msg_fmt = ('The guest did not take the memory: after %(seconds)d seconds '
                'its agent still misses %(missing)d of %(total)d new memory '
-               'blocks.')
+               'blocks. Kernels without ACPI memory hot-plug, such as the '
+               'ordinary one of Debian for arm64, take no DIMM, but memory of '
+               'the model virtio-mem.')
 
 
 class FirstPartNotUsed(GuestRefused):

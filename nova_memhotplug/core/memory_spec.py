@@ -129,9 +129,9 @@ def check_boot_size(
         raise errors.InvalidSpec(
             key=BOOT_MEMORY_MB, value=boot_mb, rule="it must not be above the "
             "flavor's RAM of %d MiB" % memory_mb)
-    if spec.max_memory_mb > memory_mb:
-        return
-    if spec.max_memory_mb == memory_mb and not first_boot:
+    first_mb = memory_mb if boot_mb is None else boot_mb
+    if spec.max_memory_mb >= memory_mb and (
+            not first_boot or spec.max_memory_mb > first_mb):
         return
     raise errors.InvalidSpec(
         key=MAX_MEMORY_MB, value=spec.max_memory_mb,

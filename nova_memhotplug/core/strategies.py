@@ -19,6 +19,7 @@ import posixpath
 import types
 import typing as ty
 
+from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import units
@@ -46,6 +47,8 @@ class ArchSupport:
         is in neither was not tried
     :param has_shim: whether libvirt finds the shim, which is no matter where
         it is not needed
+    :param no_virtio_mem: why guests start only without a virtio-mem; None
+        where they start with one, or not at all
     """
 
     arch: str
@@ -54,6 +57,7 @@ class ArchSupport:
     refusals: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: types.MappingProxyType({}))
     has_shim: bool = False
+    no_virtio_mem: str | None = None
 
     @property
     def needs_shim(self) -> bool:
@@ -115,7 +119,8 @@ class Launch:
             reserved_kib=None if cell is None else cell.memory_kib,
             can_grow=guest.max_kib is not None,
             models=tuple(sorted(
-                {dev.model for dev in guest.devices} & set(models))),
+                {dev.model for dev in guest.devices if dev.is_ours} &
+                set(models))),
             top_mb=known.top_mb if known else 0, can_cross=True)
 
     @classmethod
@@ -193,6 +198,10 @@ def check_destination(
         raise errors.CannotCarry(
             reason='libvirt offers no emulator for %s guests there' %
             launch.arch)
+    if support.no_virtio_mem and device.VIRTIO_MEM in launch.models:
+        raise errors.CannotCarry(
+            reason='no guest with a virtio-mem can be started there (%s)' %
+            support.no_virtio_mem)
     if bits and launch.top_mb > (1 << bits) // units.BYTES_PER_MIB:
         raise errors.CannotCarry(
             reason='it needs %d MiB of addresses, more than the %d bits of '

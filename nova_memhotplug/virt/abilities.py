@@ -32,6 +32,8 @@ LOG = logging.getLogger(__name__)
 TRAIT = 'CUSTOM_MEMORY_HOTPLUG'
 #: Native and shim are one layout: servers move live between the two.
 EMPTY_NODE = TRAIT + '_EMPTY_NODE'
+#: Servers can have the memory model virtio-mem.
+VIRTIO_MEM = TRAIT + '_VIRTIO_MEM'
 #: By what new servers get that want an empty node.
 STRATEGY_TRAITS = {
     strategy: '%s_%s' % (TRAIT, strategy.upper())
@@ -81,17 +83,21 @@ class Abilities:
 
         :returns: all traits of this package, and whether the host has them
         """
-        chosen = next(filter(None, map(self._chosen, self._prober.archs())),
-                      None)
+        chosen, support = next(
+            filter(None, map(self._chosen, self._prober.archs())),
+            (None, None))
         return {
             TRAIT: chosen is not None,
             EMPTY_NODE: chosen in (strategies.NATIVE, strategies.SHIM),
+            VIRTIO_MEM: support is not None and support.no_virtio_mem is None,
             **{trait: strategy == chosen
                for strategy, trait in STRATEGY_TRAITS.items()}}
 
-    def _chosen(self, arch: str) -> str | None:
+    def _chosen(
+        self, arch: str,
+    ) -> tuple[str, strategies.ArchSupport] | None:
         try:
-            return self.strategy(arch, zero_node=True)[0]
+            return self.strategy(arch, zero_node=True)
         except errors.StrategyUnavailable:
             return None
 

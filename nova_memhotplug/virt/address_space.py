@@ -76,7 +76,7 @@ def check(
     bits, follows_host = processors.address_bits(processor, own, machine)
     if known is not None and bits is not None:
         known.check_fits(bits, follows_host)
-    _check_growth(instance, flavor, spec, guest)
+    _check_growth(instance, spec, guest)
 
 
 def _first_guest(
@@ -106,7 +106,7 @@ def _first_guest(
 
 
 def _check_growth(
-    instance: ty.Any, flavor: ty.Any, spec: memory_spec.MemorySpec,
+    instance: ty.Any, spec: memory_spec.MemorySpec,
     guest: domain.GuestMemory,
 ) -> None:
     """Check slots and room against what the first growth takes."""
@@ -116,7 +116,7 @@ def _check_growth(
         # An agent may name a smaller block than is taken for granted.
         addresses.SMALLEST_BLOCK_MB if guest.has_agent else 0)
     memory_spec.check_growth(
-        spec, flavor.memory_mb, len(guest.cells),
+        spec, guest.boot_mb, len(guest.cells),
         registry.get(spec.model).step_mb(guest, blocks), guest.slots)
 
 

@@ -19,6 +19,9 @@ few MiB, no disk, no network, is paused (it never runs an instruction),
 transient (libvirt keeps no definition) and auto-destroyed (libvirt ends it
 when the connection goes, so that a crashed service leaves nothing behind).
 
+The guest has a virtio-mem, as servers of that memory model have from their
+boot on. Where that keeps it from starting, it is tried without.
+
 Nothing is concluded from version numbers; they only tell when to try again.
 """
 
@@ -37,6 +40,7 @@ from oslo_log import log as logging
 from oslo_utils import importutils
 
 from nova_memhotplug.common import options
+from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import memory_spec
 from nova_memhotplug.core import strategies
@@ -58,13 +62,16 @@ SERVICE_NAME, COMMAND_NAME = 'memhotplug-probe', 'memhotplug-status'
 #: Nothing of it is touched: the guest never runs.
 MEMORY_KIB = 64 * units.KIB_PER_MIB
 SPEC = memory_spec.MemorySpec(
-    max_memory_mb=1024, slots=1, zero_node=True,
+    max_memory_mb=256, slots=1, zero_node=True,
     model=memory_spec.DEFAULT_MODEL)
 #: Seconds to wait while somebody else tries something.
 PATIENCE = 60
 #: Longest refusal that is kept, in characters.
 REFUSAL_LENGTH = 400
 
+#: What QEMU says of an empty cell that is a memory backend
+#: (facts-qemu-libvirt.md, headline 1): no other device makes that good.
+_EMPTY_CELL = re.compile("doesn't take value '0'")
 #: What a message of libvirt says about the probe and not about the host.
 _PROBE_ONLY = re.compile(
     r" \(vm='memhotplug-[^']*'\)|\d+-\d+-\d+T[\d:.]+Z ")
@@ -105,6 +112,18 @@ class _Trial(ty.NamedTuple):
     ctimes: tuple[int | None, ...]
 
 
+class _Outcome(ty.NamedTuple):
+    """How a trial ended.
+
+    :param refusal: why the guest did not start; None if it did
+    :param no_virtio_mem: why it started only without a virtio-mem; None if
+        it started with one, or not at all
+    """
+
+    refusal: str | None
+    no_virtio_mem: str | None = None
+
+
 class Prober:
     """Says what a host can start. What it has tried, it remembers.
 
@@ -123,8 +142,7 @@ class Prober:
         self._shim_directory = shim_directory
         self._name = name
         self._lock = threading.Lock()
-        # Why each could not be started; None for what could.
-        self._outcomes: dict[_Trial, str | None] = {}
+        self._outcomes: dict[_Trial, _Outcome] = {}
 
     def archs(self) -> tuple[str, ...]:
         """List the guest architectures of the host, its own one first.
@@ -151,19 +169,20 @@ class Prober:
         found = _emulators(connection.getCapabilities(), self._virt_type)
         if arch not in found:
             return None
-        usable, refusals = [], {}
+        usable, refusals = {}, {}
         for strategy in wanted:
-            refusal = self._refusal(connection, self._trial(
+            outcome = self._outcome(connection, self._trial(
                 connection, arch, strategy, *found[arch]))
-            if refusal is not None:
-                refusals[strategy] = refusal
+            if outcome.refusal is not None:
+                refusals[strategy] = outcome.refusal
                 continue
-            usable.append(strategy)
+            usable[strategy] = outcome.no_virtio_mem
             if is_one_enough:
                 break
         return strategies.ArchSupport(
             arch=arch, emulator=found[arch][1], usable=tuple(usable),
-            refusals=refusals)
+            refusals=refusals, no_virtio_mem=next(
+                iter(usable.values()), None))
 
     def _trial(
         self, connection: ty.Any, arch: str, strategy: str, virt_type: str,
@@ -182,23 +201,21 @@ class Prober:
             versions=(connection.getLibVersion(), connection.getVersion()),
             ctimes=(_ctime(emulator), _ctime(binary)))
 
-    def _refusal(self, connection: ty.Any, trial: _Trial) -> str | None:
-        """Say why a strategy does not work.
+    def _outcome(self, connection: ty.Any, trial: _Trial) -> _Outcome:
+        """Say whether a strategy works.
 
         What the host could not do at this moment is tried again by whoever
         asks next.
-
-        :returns: None if it works
         """
         # libvirt may never answer, so nobody waits for ever.
         if not self._lock.acquire(timeout=PATIENCE):
-            return 'it is still being tried'
+            return _Outcome('it is still being tried')
         try:
             if trial not in self._outcomes:
-                refusal, is_passing = _start(connection, trial)
+                outcome, is_passing = _try(connection, trial)
                 if is_passing:
-                    return refusal
-                self._outcomes[trial] = refusal
+                    return outcome
+                self._outcomes[trial] = outcome
             return self._outcomes[trial]
         finally:
             self._lock.release()
@@ -241,8 +258,10 @@ def describe(support: strategies.ArchSupport) -> str:
     refusals = ''.join(
         ' (no %s: %s)' % (strategy, reason)
         for strategy, reason in support.refusals.items())
-    return '%s can use %s%s' % (
-        support.arch, ', '.join(support.usable) or 'no strategy', refusals)
+    lack = support.no_virtio_mem
+    return '%s can use %s%s%s' % (
+        support.arch, ', '.join(support.usable) or 'no strategy', refusals,
+        '' if lack is None else ', but not virtio-mem: ' + lack)
 
 
 def _identity(name: str) -> str:
@@ -285,11 +304,28 @@ def _emulators(
     return dict(sorted(found.items(), key=lambda one: one[0] != own))
 
 
-def _start(connection: ty.Any, trial: _Trial) -> tuple[str | None, bool]:
+def _try(connection: ty.Any, trial: _Trial) -> tuple[_Outcome, bool]:
+    """Try a strategy: with a virtio-mem, and without if that is in the way.
+
+    :returns: how that ended, and whether it may be different in a moment
+    """
+    refusal, is_passing = _start(connection, trial, device.VIRTIO_MEM)
+    if refusal is None or is_passing or _EMPTY_CELL.search(refusal):
+        return _Outcome(refusal), is_passing
+    without, is_passing = _start(connection, trial, device.DIMM)
+    if without is None:
+        return _Outcome(None, no_virtio_mem=refusal), False
+    return _Outcome(without), is_passing
+
+
+def _start(
+    connection: ty.Any, trial: _Trial, model: str,
+) -> tuple[str | None, bool]:
     """Start a guest and end it again.
 
     :param connection: libvirt's connection
     :param trial: what to try
+    :param model: name of the memory model of the guest
     :returns: None if it started, else why it did not, and whether that may
         be different in a moment; whatever goes wrong must not keep the other
         strategies from being tried
@@ -298,7 +334,7 @@ def _start(connection: ty.Any, trial: _Trial) -> tuple[str | None, bool]:
              libvirt.VIR_DOMAIN_START_AUTODESTROY)
     try:
         _remove_leftover(connection, trial)
-        guest = connection.createXML(_guest(trial).to_xml(), flags)
+        guest = connection.createXML(_guest(trial, model).to_xml(), flags)
     except libvirt.libvirtError as exc:
         return _sentence(exc), _is_passing(exc)
     except Exception as exc:
@@ -337,8 +373,8 @@ def _sentence(exc: Exception) -> str:
     return text[:REFUSAL_LENGTH].rstrip('. ') or type(exc).__name__
 
 
-def _guest(trial: _Trial) -> vconfig.LibvirtConfigGuest:
-    """Build the guest: one vCPU, a few MiB, room to grow, no devices."""
+def _guest(trial: _Trial, model: str) -> vconfig.LibvirtConfigGuest:
+    """Build the guest: one vCPU, a few MiB, room to grow."""
     guest = vconfig.LibvirtConfigGuest()
     guest.virt_type = trial.virt_type
     guest.name = trial.name
@@ -363,7 +399,7 @@ def _guest(trial: _Trial) -> vconfig.LibvirtConfigGuest:
                     E.memballoon(model='none')):
         guest.add_device(config.Verbatim(element))
     designer.set_elastic_memory(
-        guest, SPEC, trial.strategy, registry.get(SPEC.model))
+        guest, SPEC, trial.strategy, registry.get(model))
     if trial.strategy == strategies.SHIM:
         designer.set_emulator(guest, trial.emulator)
     return guest

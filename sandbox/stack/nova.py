@@ -132,4 +132,6 @@ def register(settings):
                {'elastic': (512, ELASTIC),
                 'elastic-large': (1024, ELASTIC),
                 'elastic-numa': (512, {**ELASTIC, 'hw:numa_nodes': '1'}),
+                'elastic-vmem': (512, {**ELASTIC,
+                                       'memhotplug:model': 'virtio-mem'}),
                 'fixed': (512, {})})

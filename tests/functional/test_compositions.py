@@ -41,6 +41,9 @@ REFUSED_X86 = {
     'realtime': ({
         'hw:cpu_realtime': 'yes', 'hw:cpu_policy': 'dedicated',
         'hw:cpu_realtime_mask': '^1'}, {}),
+    'locked_virtio_mem': ({
+        'memhotplug:model': 'virtio-mem', 'hw:locked_memory': 'true',
+        'hw:mem_page_size': 'small'}, {}),
     '32_bit': ({}, {'architecture': 'i686'}),
     'image_cells': ({}, {
         'hw_numa_nodes': '2', 'hw_numa_cpus.0': '0', 'hw_numa_mem.0': '256',

@@ -37,6 +37,8 @@ WRONG = (
     ('memhotplug:max_memory_mb', '9' * 255),
     ('memhotplug:slots', '+8'),
     ('memhotplug:slots', '8_0'),
+    ('memhotplug:boot_memory_mb', '0'),
+    ('memhotplug:boot_memory_mb', '512M'),
     ('memhotplug:foo', '1'),
     ('memhotplug:max_memory', '4096'),
 )
@@ -71,6 +73,8 @@ class TestExtraSpecs(base.MemoryTestBase):
         self.assertEqual(200, response.status_code, response.text)
         for key, value in (('memhotplug:slots', '1'),
                            ('memhotplug:zero_node', 'True'),
+                           ('memhotplug:model', 'virtio-mem'),
+                           ('memhotplug:boot_memory_mb', '512'),
                            ('memhotplug:max_memory_mb', ' 4096 '),
                            ('memhotplug:max_memory_mb', '2147483647'),
                            ('memhotplug:max_memory_mb', '1')):

@@ -93,8 +93,8 @@ class TestScheduling(ProbeTestBase):
     def test_traits_follow_the_strategy(self):
         """Nothing is tried for them that servers do not get."""
         for strategy, names, trials in (
-                ('auto', ['', '_EMPTY_NODE', '_SHIM'], 2),
-                ('tiny', ['', '_TINY'], 3)):
+                ('auto', ['', '_EMPTY_NODE', '_SHIM', '_VIRTIO_MEM'], 2),
+                ('tiny', ['', '_TINY', '_VIRTIO_MEM'], 3)):
             self.flags(zero_cell_strategy=strategy, group='memhotplug')
             self.run_periodic_task()
             self.assertEqual({abilities.TRAIT + name for name in names},

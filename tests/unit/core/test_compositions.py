@@ -37,6 +37,10 @@ REFUSED = (
     ('mem_encryption', 'x86_64', {'hw:mem_encryption': 'no'},
      {'hw_mem_encryption': True}),
     ('realtime', 'x86_64', {'hw:cpu_realtime': 'yes'}),
+    ('locked_virtio_mem', 'x86_64', {
+        'memhotplug:model': 'virtio-mem', 'hw:locked_memory': 'true'}),
+    ('locked_virtio_mem', 'x86_64', {'memhotplug:model': 'virtio-mem'},
+     {'hw_locked_memory': True}),
     ('image_cells', 'x86_64', {'hw:numa_nodes': '2'},
      {'hw_numa_mem': [256, 256]}),
     ('32_bit', 'i686', {}),
@@ -60,6 +64,8 @@ WORKING = (
                 'hw:cpu_policy': 'dedicated'}, {'hw_numa_mem': None}),
     ('x86_64', {}, BIOS),
     ('x86_64', {}, {}, {'mte'}),
+    ('x86_64', {'memhotplug:model': 'virtio-mem', 'hw:locked_memory': 'no',
+                'hw:mem_page_size': 'large'}, {'hw_locked_memory': False}),
     ('x86_64', {'hw:locked_memory': 'true', 'hw:mem_page_size': 'small',
                 'hw:tpm_version': '2.0', 'quota:cpu_shares': '512',
                 'pci_passthrough:alias': 'gpu:1'}, UEFI),
@@ -79,6 +85,10 @@ SENTENCES = {
     'realtime':
         'memhotplug:max_memory_mb cannot be combined with real-time vCPUs '
         '(hw:cpu_realtime): QEMU may hold them up while it adds a device.',
+    'locked_virtio_mem':
+        'memhotplug:max_memory_mb cannot be combined with locked memory '
+        'where memhotplug:model is virtio-mem: QEMU starts no guest with '
+        'both.',
     'image_cells':
         'memhotplug:max_memory_mb cannot be combined with sizes of NUMA '
         'nodes in the image: they would have to grow with the server; '

@@ -39,6 +39,7 @@ DOMAIN = """\
     <emulator>%s</emulator>
     <memory model="dimm">
       <target><size unit="KiB">131072</size><node>1</node></target>
+      <alias name="ua-memhotplug-1"/>
       <address type="dimm" slot="0" base="0x100000000"/>
     </memory>
   </devices>
@@ -149,6 +150,17 @@ class CheckDestinationTestCase(testtools.TestCase):
     def test_installed_models(self):
         _check(_launch(models=('virtio-mem',)), ALL, ('dimm', 'virtio-mem'))
 
+    def test_host_without_virtio_mem(self):
+        support = strategies.ArchSupport(
+            'x86_64', QEMU, ALL, no_virtio_mem='not in this binary')
+        models = ('dimm', 'virtio-mem')
+        strategies.check_destination(
+            _launch(models=('dimm',)), support, SHIM, models)
+        exc = self.assertRaises(
+            errors.CannotCarry, strategies.check_destination,
+            _launch(models=('virtio-mem',)), support, SHIM, models)
+        self.assertIn('(not in this binary)', str(exc))
+
     def test_addresses(self):
         """A guest that reaches up to 1 TiB needs 40 bits."""
         guest = dataclasses.replace(SHIM_GUEST, top_mb=1 << 20)
@@ -220,9 +232,12 @@ class LaunchTestCase(testtools.TestCase):
             strategies.Launch.of(domain.read(xml), ('dimm',)))
 
     def test_of_domain_with_a_device_of_no_model(self):
-        xml = DOMAIN.replace('model="dimm"', 'model="nvdimm"')
-        self.assertEqual(
-            (), strategies.Launch.of(domain.read(xml), ('dimm',)).models)
+        for what, other in (('model="dimm"', 'model="nvdimm"'),
+                            # Somebody has attached it by hand.
+                            ('ua-memhotplug-1', 'dimm0')):
+            xml = DOMAIN.replace(what, other)
+            self.assertEqual(
+                (), strategies.Launch.of(domain.read(xml), ('dimm',)).models)
 
     def test_over_the_wire(self):
         launch = _launch(models=('dimm', 'virtio-mem'), can_cross=True)

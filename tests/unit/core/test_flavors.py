@@ -41,7 +41,10 @@ class ChangeTest(testtools.TestCase):
         changed(extra_specs={'trait:X': 'required'}),
         changed(extra_specs={'trait:X': 'required',
                              'memhotplug:max_memory_mb': '8192',
-                             'memhotplug:slots': '2'}))
+                             'memhotplug:slots': '2'}),
+        changed(extra_specs={'trait:X': 'required',
+                             'memhotplug:model': 'dimm',
+                             'memhotplug:boot_memory_mb': '512'}))
     def test_memory_alone(self, new):
         flavors.check_change(OLD, new)
 
@@ -71,6 +74,9 @@ class ChangeTest(testtools.TestCase):
         (changed(extra_specs={}), 'extra specs trait:X.'),
         (changed(extra_specs=dict(OLD.extra_specs, **{'hw:pmem': 'a'})),
          'extra specs hw:pmem.'),
+        (changed(extra_specs={'trait:X': 'required',
+                              'memhotplug:model': 'virtio-mem'}),
+         'extra specs memhotplug:model.'),
         (changed(vcpus=2, swap=64), 'vcpus is 2 instead of 1; swap is 64'))
     @ddt.unpack
     def test_more_than_memory(self, new, words):

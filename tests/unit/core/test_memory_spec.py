@@ -44,6 +44,7 @@ class FromExtraSpecsTest(testtools.TestCase):
         ({'memhotplug:model': 'other'}, make(model='other')),
         ({'memhotplug:block_mb': '512'}, make(block_mb=512)),
         ({'memhotplug:block_mb': '2048'}, make(block_mb=2048)),
+        ({'memhotplug:boot_memory_mb': '512'}, make(boot_memory_mb=512)),
         ({'hw:cpu_policy': 'dedicated'}, make()),
     )
     @ddt.unpack
@@ -71,6 +72,7 @@ class FromExtraSpecsTest(testtools.TestCase):
         ('memhotplug:slots', '300', 'from 1 to 255'),
         ('memhotplug:slots', '1.5', 'from 1 to 255'),
         ('memhotplug:zero_node', 'perhaps', 'true or false'),
+        ('memhotplug:boot_memory_mb', '0', 'from 1 to 2147483647'),
         ('memhotplug:model', 'balloon', 'one of dimm'),
         ('memhotplug:block_mb', '64', 'one of 128, 256, 512, 1024, 2048'),
         ('memhotplug:block_mb', '4096', 'one of 128, 256'),
@@ -140,6 +142,29 @@ class BootSizeTest(testtools.TestCase):
     @ddt.unpack
     def test_room(self, memory_mb, first_boot):
         memory_spec.check_boot_size(make(), memory_mb, first_boot)
+
+    def test_less_boot_memory(self):
+        """The server has room above what it boots with."""
+        for boot_mb, memory_mb, first_boot in (
+                (512, 4096, True), (512, 512, True), (4096, 4096, False)):
+            memory_spec.check_boot_size(
+                make(boot_memory_mb=boot_mb), memory_mb, first_boot)
+
+    @ddt.data(True, False)
+    def test_more_boot_memory_than_ram(self, first_boot):
+        exc = self.assertRaises(
+            errors.InvalidSpec, memory_spec.check_boot_size,
+            make(boot_memory_mb=513), 512, first_boot)
+        self.assertEqual('memhotplug:boot_memory_mb', exc.key)
+        self.assertIn('RAM of 512 MiB', str(exc))
+
+    def test_another_boot_memory(self):
+        memory_spec.check_boot_memory(make(), 1024)
+        memory_spec.check_boot_memory(make(boot_memory_mb=512), 512)
+        exc = self.assertRaises(
+            errors.InvalidSpec, memory_spec.check_boot_memory,
+            make(boot_memory_mb=512), 1024)
+        self.assertIn("'dimm' this server boots with 1024 MiB", str(exc))
 
     @ddt.data((4096, True), (4097, True), (4097, False))
     @ddt.unpack

@@ -328,7 +328,8 @@ class LazyTestCase(ProbeTestBase):
         prober = self.make_prober(refuse, shims=shims)
         for _times in range(2):
             self.assertEqual((), prober.support('x86_64', ('shim',)).usable)
-        self.assertEqual(1, len(self.connection.tried))
+        # It is tried without a virtio-mem, too.
+        self.assertEqual(2, len(self.connection.tried))
         with open(os.path.join(shims, 'qemu-system-x86_64'), 'w'):
             pass
         self.assertEqual(('shim',), prober.support(
@@ -411,3 +412,35 @@ class DescribeTestCase(ProbeTestBase):
         line = probe.describe(self.make_prober(refuse).support(
             'x86_64', ('native',)))
         self.assertEqual('x86_64 can use no strategy (no native: no)', line)
+
+
+class VirtioMemTestCase(ProbeTestBase):
+    """Each guest is tried with a virtio-mem, and without if need be."""
+
+    def test_device(self):
+        support = self.make_prober().support('x86_64', ('native',))
+        self.assertIsNone(support.no_virtio_mem)
+        ((domain, _flags),) = self.connection.domains
+        self.assertEqual(
+            ('1', str(192 * 1024)),
+            (domain.findtext("devices/memory[@model='virtio-mem']/target/"
+                             'node'),
+             domain.findtext('devices/memory/target/size')))
+
+    def test_host_without(self):
+        def refuse(domain):
+            _refuse_empty_cells(domain)
+            if domain.find('devices/memory') is not None:
+                raise LibvirtError("virtio-mem isn't supported by this QEMU "
+                                   'binary', 67, 20)
+
+        prober = self.make_prober(refuse)
+        for _times in range(2):
+            support = prober.support('x86_64', strategies.RESERVING)
+            self.assertEqual(('shim',), support.usable)
+        self.assertEqual(
+            ['probe-x86_64-native'] + ['probe-x86_64-shim'] * 2,
+            self.connection.tried)
+        self.assertTrue(probe.describe(support).endswith(
+            ", but not virtio-mem: virtio-mem isn't supported by this QEMU "
+            'binary'))
