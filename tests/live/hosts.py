@@ -101,10 +101,14 @@ def _in_guest(server, script):
         functools.partial(virsh, host_of(server)), server.id, script)
 
 
+def read_domain(server):
+    """Read what the live domain of a server says of its memory."""
+    return domain.read(virsh(host_of(server), 'dumpxml', server.id))
+
+
 def domain_mb(server):
     """Read what the live domain of a server has, in MiB."""
-    return domain.read(virsh(
-        host_of(server), 'dumpxml', server.id)).present_mb
+    return read_domain(server).present_mb
 
 
 def used_huge_pages_mb():

@@ -27,6 +27,13 @@ FLAVORS = {
     'plain': (640, None),
 }
 SLOTS = 8
+#: Extra specs of a memory model, beside those of growth.
+MODELS = {
+    table.DIMM: {'trait:CUSTOM_MEMORY_HOTPLUG': 'required'},
+    table.VIRTIO_MEM: {
+        'memhotplug:model': 'virtio-mem',
+        'trait:CUSTOM_MEMORY_HOTPLUG_VIRTIO_MEM': 'required'},
+}
 #: What a server grows by, in MiB.
 GROWTH_MB = 256
 
@@ -56,19 +63,28 @@ class Member:
     :param fleet: the ``Fleet``
     :param server: a ``cloud.Server``
     :param arch: its architecture
+    :param model: its memory model
     """
 
-    def __init__(self, fleet, server, arch):
+    def __init__(self, fleet, server, arch, model):
         self.fleet = fleet
         self.server = server
         self.arch = arch
+        self.model = model
         self.state = table.NEVER
         self.resized_to('elastic')
 
     def resized_to(self, size):
         """Remember that it gets another flavor."""
-        self.flavor = self.fleet.flavor(size)
+        self.flavor = self.fleet.flavor(size, self.model)
         self.total_mb, self.max_mb = FLAVORS[size]
+        #: What it first boots with.
+        self.first_mb = self.total_mb
+
+    @property
+    def slots(self):
+        """How many slots its guest gets."""
+        return SLOTS if self.model == table.DIMM else 1
 
     def grow(self):
         """Grow once: from never to grown, or from grown to the ceiling."""
@@ -105,10 +121,15 @@ class Member:
                 'the guest does not answer: %s' % self.server.console()[-500:])
         return last[0]
 
-    def check_folded(self, when):
-        """Check that all its memory is boot memory at this moment."""
+    def check_fresh(self, when):
+        """Check that it has what its model gives a domain that Nova has
+        written afresh: folded, or asked for the rest.
+        """
         memory = hosts.read_domain(hosts.of(self.server), self.server)
-        if (memory.boot_mb, memory.devices) != (self.total_mb, ()):
+        folds = self.model == table.DIMM
+        if (memory.boot_mb, len(memory.devices), memory.present_mb) != (
+                self.total_mb if folds else self.first_mb,
+                0 if folds else 1, self.total_mb):
             raise AssertionError('%s: %s' % (when, memory))
 
 
@@ -121,28 +142,30 @@ class Fleet:
         #: Every server that ever was one of it.
         self.known = set()
 
-    def flavor(self, size):
+    def flavor(self, size, model):
         """Get a flavor of FLAVORS."""
-        return self._flavors[size]
+        return self._flavors[size, model]
 
     def make_flavors(self):
         """Make the flavors, and delete what a killed run has left behind."""
-        for size, (ram, maximum) in FLAVORS.items():
-            self._flavors[size] = self._make_flavor(
-                'live-lifecycle-' + size, ram, maximum)
+        for model, extra_specs in MODELS.items():
+            for size, (ram, maximum) in FLAVORS.items():
+                self._flavors[size, model] = self._make_flavor(
+                    'live-lifecycle-%s-%s' % (size, model), ram, maximum,
+                    extra_specs)
 
     @staticmethod
-    def _make_flavor(name, ram, maximum):
+    def _make_flavor(name, ram, maximum, extra_specs):
         compute = cloud.connect('admin').compute
         left_behind = compute.find_flavor(name)
         if left_behind:
             compute.delete_flavor(left_behind)
         flavor = compute.create_flavor(name=name, ram=ram, vcpus=1, disk=1)
         if maximum:
-            compute.create_flavor_extra_specs(flavor, {
-                'memhotplug:max_memory_mb': str(maximum),
-                'memhotplug:slots': str(SLOTS),
-                'trait:CUSTOM_MEMORY_HOTPLUG': 'required'})
+            compute.create_flavor_extra_specs(flavor, dict(
+                extra_specs, **{
+                    'memhotplug:max_memory_mb': str(maximum),
+                    'memhotplug:slots': str(SLOTS)}))
         return flavor
 
     def muster(self, cells):
@@ -155,7 +178,8 @@ class Fleet:
         free = list(self.members)
         for cell in cells:
             for member in free:
-                if (member.arch, member.state) == (cell.arch, cell.state):
+                if (member.arch, member.state, member.model) == (
+                        cell.arch, cell.state, cell.model):
                     chosen[cell] = member
                     free.remove(member)
                     break
@@ -166,8 +190,9 @@ class Fleet:
 
     def _make(self, cell):
         server = cloud.create_server(
-            cell.arch, self.flavor('elastic').id, 'live-lifecycle')
-        member = Member(self, server, cell.arch)
+            cell.arch, self.flavor('elastic', cell.model).id,
+            'live-lifecycle')
+        member = Member(self, server, cell.arch, cell.model)
         self.members.append(member)
         self.known.add(server.id)
         server.wait()

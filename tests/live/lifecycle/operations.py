@@ -170,7 +170,7 @@ def soft_reboot(member):
 def rescue(member):
     member.server.act({'rescue': {}})
     member.server.wait('RESCUE')
-    member.check_folded('in rescue')
+    member.check_fresh('in rescue')
     member.server.act({'unrescue': None})
     member.server.wait()
 
@@ -279,7 +279,7 @@ def _resizes(name, size):
               'confirmResize')
 
     def revert(member):
-        flavor = member.fleet.flavor(size)
+        flavor = member.fleet.flavor(size, member.model)
         _move(member, {'resize': {'flavorRef': flavor.id}}, 'revertResize')
 
     each('resize to %s, reverted' % name)(revert)

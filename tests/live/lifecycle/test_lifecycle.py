@@ -162,16 +162,31 @@ class LifecycleTest(base.LiveTest):
 
     def _check_domain(self, cell, member, before, after):
         live = after.live
-        keeps = cell.outcome in (table.SAME, table.KEEPS)
         is_elastic = cell.outcome not in (table.FULL, table.PLAIN)
         self.assertEqual(member.total_mb, live.present_mb)
-        self.assertEqual(before.live.devices if keeps else (), live.devices)
+        self._check_devices(cell, member, before, live)
         self.assertEqual(
-            (member.max_mb, fleet_mod.SLOTS) if is_elastic else (None, 0),
+            (member.max_mb, member.slots) if is_elastic else (None, 0),
             (live.max_mb, live.slots))
         self.assertEqual(
             cell.outcome != table.PLAIN, live.reserved_cell is not None)
         self.assertEqual(self._durable(live), self._durable(after.persistent))
+
+    def _check_devices(self, cell, member, before, live):
+        """They are those from before, or one for what was not there at
+        first, or none.
+        """
+        if cell.outcome in (table.SAME, table.KEEPS):
+            self.assertEqual(before.live.devices, live.devices)
+        elif cell.model == table.DIMM or cell.outcome == table.PLAIN:
+            self.assertEqual((), live.devices)
+        else:
+            self.assertEqual(
+                (member.first_mb,
+                 [('ua-memhotplug-vmem-0', 1,
+                   member.total_mb - member.first_mb)]),
+                (live.boot_mb, [(dev.alias, dev.node, dev.size_mb)
+                                for dev in live.devices]))
 
     @staticmethod
     def _durable(memory):
@@ -189,9 +204,10 @@ class LifecycleTest(base.LiveTest):
     def _check_growth(self, cell, member, state):
         """It can grow again, or says why not."""
         memory = member.server.memory()
-        used = len(memory['devices'])
+        used = len([dev for dev in memory['devices']
+                    if dev['slot'] is not None])
         slots = (0 if cell.outcome in (table.FULL, table.PLAIN)
-                 else fleet_mod.SLOTS)
+                 else member.slots)
         self.assertEqual(
             {'total': slots, 'used': used, 'free': slots - used},
             memory['slots'])
