@@ -138,7 +138,7 @@ def lay_out(
     if node is not None:
         raise errors.EmptyNode(node=node)
     max_kib = units.mb_to_kib(wanted.max_mb)
-    can_grow = max_kib > sum(boot.cells_kib)
+    can_grow = boot.slots and max_kib > sum(boot.cells_kib)
     return Layout(
         cells=laid_out,
         max_kib=max_kib if can_grow else None,

@@ -56,10 +56,10 @@ class VirtioMemModel(base.MemoryModel):
                 key=memory_spec.BOOT_MEMORY_MB, value=request.first_mb,
                 rule='it leaves a NUMA node without memory')
         count = len(request.cells)
-        capacity_kib = units.round_down(
-            (units.mb_to_kib(request.max_mb) - sum(cells_kib)) // count,
-            _block_kib(request))
-        if capacity_kib <= 0:
+        capacity_kib = _capacity_kib(request, (
+            units.mb_to_kib(request.max_mb) - sum(cells_kib)) // count,
+            asked_kib)
+        if not capacity_kib:
             return layouts.BootMemory(cells_kib, slots=0)
         return layouts.BootMemory(
             cells_kib, slots=count, devices=tuple(
@@ -101,6 +101,21 @@ def _asked_kib(request: layouts.BootRequest) -> int:
     added_kib = request.total_kib - units.mb_to_kib(request.first_mb)
     return units.round_down(
         max(0, added_kib) // len(request.cells), _block_kib(request))
+
+
+def _capacity_kib(
+    request: layouts.BootRequest, room_kib: int, asked_kib: int,
+) -> int:
+    """Say what each device has, in KiB.
+
+    Linux uses no part of a memory block at either end of a device (drivers/
+    virtio/virtio_mem.c, virtio_mem_init_hotplug()), and one device begins
+    where another ends.
+    """
+    block_kib = _block_kib(request)
+    whole_kib = units.round_down(max(0, room_kib), max(
+        block_kib, units.mb_to_kib(addresses.SMALLEST_BLOCK_MB)))
+    return max(whole_kib, asked_kib)
 
 
 def _block_kib(request: layouts.BootRequest) -> int:

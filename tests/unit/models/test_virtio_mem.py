@@ -60,8 +60,11 @@ class BootTest(testtools.TestCase):
         (4096, 512, 4096, 1, 0, 512, 3584, 3584),
         (1024, 512, 4096, 2, 0, 256, 1792, 256),
         # Of what is no whole block the rest is boot memory.
-        (513, 512, 4096, 1, 0, 513, 3582, 0),
-        (1000, 512, 4097, 1, 0, 512, 3584, 488),
+        (513, 512, 4096, 1, 0, 513, 3456, 0),
+        # A kernel does not use parts of its own blocks, 128 MiB or more.
+        (1000, 512, 4095, 1, 0, 512, 3456, 488),
+        (1000, 512, 4000, 2, 0, 256, 1664, 244),
+        (1000, 512, 1000, 1, 0, 512, 488, 488),
         (3000, 1024, 8192, 1, 1024 * MIB, 1976, 6144, 1024),
         (4096, 2048, 8192, 2, 1024 * MIB, 1024, 3072, 1024))
     @ddt.unpack
@@ -99,10 +102,13 @@ class BootTest(testtools.TestCase):
             dataclasses.replace(second, memory_kib=256 * MIB))))
         self.assertEqual((640 * MIB, 128 * MIB), boot.cells_kib)
 
-    def test_no_room(self):
-        self.assertEqual(
-            layouts.BootMemory((512 * MIB,), slots=0),
-            self.boot(request(512, max_mb=512)))
+    @ddt.data(512, 639)
+    def test_no_room(self, max_mb):
+        wanted = request(512, max_mb=max_mb)
+        boot = self.boot(wanted)
+        self.assertEqual(layouts.BootMemory((512 * MIB,), slots=0), boot)
+        # libvirt takes no ceiling without slots, or without room.
+        self.assertIsNone(layouts.lay_out(wanted, boot, 'shim').max_kib)
 
     def test_nothing_left_of_a_node(self):
         wanted = request(1024, first_mb=128, cells=2)
