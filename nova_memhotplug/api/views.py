@@ -17,21 +17,22 @@ another version does not change what the API says.
 """
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 import typing as ty
 
 from nova_memhotplug.api import planning
+from nova_memhotplug.common import history
 from nova_memhotplug.common import specs
 from nova_memhotplug.core import device
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import observations
+from nova_memhotplug.core import outcome
 from nova_memhotplug.core import planner
 
 Document = dict[str, ty.Any]
 
 
 def show(
-    report: planning.Report, last_resize: Mapping[str, ty.Any] | None,
+    report: planning.Report, last_resize: history.Known | None,
     is_admin: bool,
 ) -> Document:
     """Describe the memory of a server, and the plan for a total.
@@ -42,14 +43,12 @@ def show(
     :returns: the body of the answer; sizes in MiB
     """
     memory = _running(report) if report.known.seen else _stopped(report)
+    memory |= _usable(report.known.seen, last_resize)
     memory |= {
         'can_grow': not report.against_growth and bool(report.known.seen),
         'reasons': _reasons(report.against_growth, is_admin),
         'source': report.known.source,
-        'last_resize': last_resize and {
-            'request_id': last_resize['request_id'],
-            'status': last_resize['status'],
-            'message': last_resize['message']},
+        'last_resize': last_resize and _last_resize(last_resize),
     }
     if report.outlook is not None:
         memory['plan'] = _plan(report.outlook, is_admin)
@@ -75,6 +74,44 @@ def resized(
         **_changes(outlook),
         'message': _message(outlook, current_mb, is_changed),
     }}
+
+
+def _last_resize(known: history.Known) -> Document:
+    found = known.outcome
+    return {
+        'request_id': known.request_id,
+        'status': known.status,
+        'message': known.message,
+        'outcome': found and {
+            'verdict': found.verdict,
+            'mb': found.mb,
+            'of_mb': found.of_mb,
+            'evidence': found.evidence,
+            'time': known.time and known.time.isoformat(),
+            'final': not found.is_open},
+    }
+
+
+def _usable(
+    seen: observations.Observation | None, last_resize: history.Known | None,
+) -> Document:
+    """Say how much of its memory the guest uses, and who says so.
+
+    What the balloon has told before the end of the last resize is of the
+    time before.
+    """
+    usable_mb, evidence = None, outcome.NONE
+    told_at = seen.told_at if seen else 0
+    if seen and not seen.guest.plugged_mb:
+        usable_mb, evidence = seen.guest.present_mb, outcome.DEVICE
+    elif seen and seen.answer is not None:
+        usable_mb, evidence = seen.used_mb, outcome.AGENT
+    elif seen and seen.offline_mb is not None and not (
+            last_resize and last_resize.ended and
+            last_resize.ended.timestamp() >= told_at):
+        usable_mb = seen.guest.present_mb - seen.offline_mb
+        evidence = outcome.BALLOON
+    return {'usable_mb': usable_mb, 'usable_evidence': evidence}
 
 
 def _running(report: planning.Report) -> Document:

@@ -12,6 +12,7 @@
 
 """What the ``openstack server memory`` commands say to the compute API."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import time
 import typing as ty
@@ -19,6 +20,8 @@ import typing as ty
 from osc_lib import exceptions
 
 Document = dict[str, ty.Any]
+#: Tells somebody how far a resize is.
+Tell = Callable[[Document], None]
 
 #: Seconds between two looks at a server. Most resizes take less than one;
 #: who waits for longer asks less and less often.
@@ -145,11 +148,18 @@ class MemoryClient:
         return Accepted(
             memory, response.headers.get('x-openstack-request-id'))
 
-    def wait(self, accepted: Accepted, timeout: int) -> Document:
+    def wait(
+        self, accepted: Accepted, timeout: int, is_patient: bool = False,
+        tell: Tell | None = None,
+    ) -> Document:
         """Wait until a resize is over.
 
         :param accepted: what ``resize`` returned
         :param timeout: seconds
+        :param is_patient: whether to wait also while the host looks whether
+            the guest uses the memory
+        :param tell: is called with the ``memory`` object of the API now and
+            then
         :returns: the ``memory`` object of the API
         :raises: CommandError when the resize failed or takes too long
         """
@@ -163,8 +173,18 @@ class MemoryClient:
                     'Its end will be the last_resize of: '
                     'openstack server memory show %s' % (
                         timeout, self.server_id))
+            if tell is not None:
+                tell(self.show())
             time.sleep(seconds)
         memory = self._recorded(accepted.request_id)
+        for seconds in _intervals():
+            if tell is not None:
+                tell(memory)
+            if (not _goes_on(memory, accepted.request_id, is_patient) or
+                    time.monotonic() >= deadline):
+                break
+            time.sleep(seconds)
+            memory = self.show(ask_guest=True)
         _check_outcome(memory, accepted)
         return memory
 
@@ -182,6 +202,15 @@ class MemoryClient:
                 break
             time.sleep(seconds)
         return memory
+
+
+def _goes_on(
+    memory: Document, request_id: str | None, is_patient: bool,
+) -> bool:
+    """Tell whether more is still to become of a request that is over."""
+    outcome = _outcome(memory, request_id).get('outcome') or {}
+    return outcome.get('verdict') == 'pending' or (
+        is_patient and outcome.get('final') is False)
 
 
 def _outcome(memory: Document, request_id: str | None) -> Document:

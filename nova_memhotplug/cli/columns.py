@@ -67,11 +67,18 @@ class GuestColumn(_Column):
 
 
 class OutcomeColumn(_Column):
-    """How the last resize ended: running, done or failed, and why."""
+    """How the last resize ended: running, done or failed, and why; and what
+    the guest has made of it.
+    """
 
     def human_readable(self) -> str:
         last = self._value or {}
         words = [last.get('status'), last.get('message')]
+        outcome = last.get('outcome')
+        if outcome:
+            words.append('%s, %s of %s MiB, evidence: %s' % tuple(
+                outcome.get(key)
+                for key in ('verdict', 'mb', 'of_mb', 'evidence')))
         return ': '.join(word for word in words if word)
 
 

@@ -13,7 +13,10 @@
 """``openstack server memory show``, ``plan`` and ``set``."""
 
 import argparse
+from collections.abc import Iterator
+import contextlib
 import re
+import sys
 import typing as ty
 
 from osc_lib.command import command
@@ -48,12 +51,20 @@ FORMATS = {
 #: Those of them for which nothing means something.
 NULLABLE = frozenset(('guest',))
 
-#: What a resize has come to, by what the guest says of it.
+#: What ``set --require-confirmed`` exits with where the resize is over, and
+#: nobody tells that the guest uses all of it. 1 is any other failure.
+NOT_CONFIRMED = 3
+
+#: What a resize has come to, by its verdict.
 OUTCOMES = {
-    True: 'confirmed by the guest',
-    False: 'attached, the guest does not use all of it yet',
-    None: 'attached, not confirmed',
+    'confirmed': 'confirmed by the guest',
+    'offline': 'attached, the guest does not use all of it',
+    'unconfirmed': 'attached, not confirmed',
+    'pending': 'the guest has not taken or given back all of it yet',
+    'partial': 'the guest has taken or given back a part of it',
 }
+#: The verdict where none is on record, by what the guest says now.
+_BY_GUEST = {True: 'confirmed', False: 'offline', None: 'unconfirmed'}
 
 
 def parse_size(text: str) -> Size:
@@ -147,6 +158,8 @@ class PlanServerMemory(_MemoryCommand):
 class SetServerMemory(_MemoryCommand):
     """Change the memory of a running server, without a reboot"""
 
+    _is_confirmed = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         wanted = parser.add_mutually_exclusive_group(required=True)
@@ -160,26 +173,48 @@ class SetServerMemory(_MemoryCommand):
             help='Wait until the resize is over and show what the server '
                  'has then; fail when it failed')
         parser.add_argument(
+            '--require-confirmed', action='store_true',
+            help='Wait, too, until the guest is known to use all of the '
+                 'memory; exit with %d if nobody can tell, or it does not' %
+                 NOT_CONFIRMED)
+        parser.add_argument(
             '--timeout', metavar='<seconds>', type=parse_timeout,
             default=300,
-            help='Longest time to wait with --wait (default: 300)')
+            help='Longest time to wait (default: 300)')
         return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Run the command; see ``NOT_CONFIRMED``."""
+        code: int = super().run(parsed_args)
+        return code or (0 if self._is_confirmed else NOT_CONFIRMED)
 
     def take_action(self, parsed_args: argparse.Namespace) -> Columns:
         memory_client = self._client(parsed_args)
         accepted = self._resize(memory_client, parsed_args)
-        if not (parsed_args.wait and accepted.memory.get('changed')):
+        must_be_sure = parsed_args.require_confirmed
+        if not accepted.memory.get('changed'):
+            if must_be_sure:
+                self._is_confirmed = _uses_all(
+                    memory_client.show(ask_guest=True))
             return self._columns(accepted.memory)
-        after = memory_client.wait(accepted, parsed_args.timeout)
-        removed = accepted.memory.get('removed')
+        if not (parsed_args.wait or must_be_sure):
+            return self._columns(accepted.memory)
+        with _progress(accepted.memory) as tell:
+            after = memory_client.wait(
+                accepted, parsed_args.timeout, must_be_sure, tell)
+        verdict = _verdict(after, accepted)
+        self._is_confirmed = not must_be_sure or verdict == 'confirmed'
+        is_given_back = accepted.memory.get('removed') and (
+            verdict in ('confirmed', 'unconfirmed'))
         return self._columns({
             'memory_mb': after['requested_mb'],
             'current_mb': after['current_mb'],
+            'usable_mb': after.get('usable_mb'),
             'changed': True,
             'devices': after['devices'],
             'guest': after.get('guest'),
-            'message': ('given back by the guest' if removed else OUTCOMES[
-                (after.get('guest') or {}).get('confirmed')]),
+            'message': ('given back by the guest' if is_given_back
+                        else OUTCOMES.get(verdict, verdict)),
         })
 
     def _resize(
@@ -190,6 +225,50 @@ class SetServerMemory(_MemoryCommand):
             return memory_client.resize_to_flavor(parsed_args.flavor)
         return memory_client.resize(
             self._total(memory_client, parsed_args.size))
+
+
+@contextlib.contextmanager
+def _progress(accepted: client.Document) -> Iterator[client.Tell | None]:
+    """Show on a terminal how far a resize is, in one line.
+
+    :param accepted: the ``memory`` object of the answer to the request
+    :returns: what shows it; None if there is no terminal
+    """
+    start_mb, wanted_mb = accepted['current_mb'], accepted['memory_mb']
+
+    def tell(memory: client.Document) -> None:
+        now_mb = memory.get('usable_mb') or memory['current_mb']
+        sys.stderr.write('\r%d of %d MiB ' % (
+            abs(now_mb - start_mb), abs(wanted_mb - start_mb)))
+        sys.stderr.flush()
+
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        yield tell
+    finally:
+        sys.stderr.write('\n')
+
+
+def _verdict(after: client.Document, accepted: client.Accepted) -> str:
+    """Say what became of a request.
+
+    :param after: the ``memory`` object of the API
+    :param accepted: what the API answered to the request
+    :returns: the verdict that is on record; otherwise what the guest says
+        now
+    """
+    last = after.get('last_resize') or {}
+    if last.get('request_id') == accepted.request_id and last.get('outcome'):
+        return str(last['outcome']['verdict'])
+    return _BY_GUEST[(after.get('guest') or {}).get('confirmed')]
+
+
+def _uses_all(memory: client.Document) -> bool:
+    """Tell whether a guest is known to use all that its server has."""
+    usable_mb = memory.get('usable_mb')
+    return usable_mb is not None and usable_mb >= memory['requested_mb']
 
 
 def _add_size(parser: ty.Any, **kwargs: ty.Any) -> None:

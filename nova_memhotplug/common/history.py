@@ -15,9 +15,14 @@
 Nova shows the details of a failed event to administrators only, since they may
 tell of the inside of the cloud. Our sentences carry the code of the error, so
 that others can be told what concerns them.
+
+Nova keeps no details of an event that was a success, and an event that is over
+is not changed any more. So what the guest has made of a success is an event of
+its own, and one more when more is known: the newest counts.
 """
 
 from collections.abc import Sequence
+import datetime
 import re
 import typing as ty
 
@@ -26,13 +31,19 @@ from nova.compute import task_states
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from oslo_log import log as logging
 from oslo_utils import timeutils
 
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import outcome
+
+LOG = logging.getLogger(__name__)
 
 #: Name of the instance action, as users see it.
 RESIZE_MEMORY = 'resizeMemory'
 EVENT = 'compute_resize_memory'
+#: What the guest has made of it.
+OUTCOME = 'compute_use_memory'
 #: All actions that put a server into the task state ``resize_prep``.
 _PREPARING = (RESIZE_MEMORY, instance_actions.RESIZE,
               instance_actions.MIGRATE)
@@ -49,6 +60,27 @@ _RECENT = 50
 _UNKNOWN = 'The memory could not be added.'
 
 
+class Known(ty.NamedTuple):
+    """The last resize of a server, as far as it is on record.
+
+    :param request_id: the ID of the request
+    :param status: ``running``, ``done``, ``failed``, or ``interrupted`` by a
+        crash
+    :param message: why it failed; None if it did not
+    :param outcome: what the guest has made of it; None if that is not on
+        record
+    :param ended: when it ended; None before
+    :param time: when the outcome was found out; None before
+    """
+
+    request_id: str
+    status: str
+    message: str | None
+    outcome: outcome.Outcome | None
+    ended: datetime.datetime | None
+    time: datetime.datetime | None
+
+
 def pack(exc: errors.MemoryHotplugError) -> str:
     """Make the sentence of an error that ``last_resize`` can read back.
 
@@ -58,16 +90,37 @@ def pack(exc: errors.MemoryHotplugError) -> str:
     return '[%s] %s' % (exc.code, exc)
 
 
-def last_resize(
-    context: ty.Any, instance: ty.Any,
-) -> dict[str, ty.Any] | None:
+def record(
+    instance_uuid: str, request_id: str, host: str, found: outcome.Outcome,
+) -> None:
+    """Record what a guest has made of a request.
+
+    It does not fail: what a guest has does not depend on it.
+
+    :param instance_uuid: UUID of the server
+    :param request_id: the ID of the request
+    :param host: the host that records it
+    :param found: what became of the request
+    """
+    now = timeutils.utcnow(with_timezone=True)
+    event = objects.InstanceActionEvent(
+        _context_of(request_id), event=OUTCOME, host=host, start_time=now,
+        finish_time=now, result='Success', details=str(found))
+    try:
+        event.create(instance_uuid, request_id)
+    except Exception:
+        LOG.warning('Server %(uuid)s: it is not recorded what its guest has '
+                    'made of request %(request)s: %(outcome)s', {
+                        'uuid': instance_uuid, 'request': request_id,
+                        'outcome': found}, exc_info=True)
+
+
+def last_resize(context: ty.Any, instance: ty.Any) -> Known | None:
     """Describe the last resize of a server's memory.
 
     :param context: the request context
     :param instance: a ``nova.objects.Instance``
-    :returns: ``request_id``, ``status`` (running, done, failed, or
-        interrupted by a crash) and ``message`` (why it failed, or None);
-        None if there was none among the newest actions
+    :returns: that; None if there was none among the newest actions
     """
     action = _newest(context, instance, (RESIZE_MEMORY,))
     if action is None:
@@ -125,9 +178,7 @@ def give_up(
     :param host: the host that records it
     :param timeout: for how long it was waited for, in seconds
     """
-    # Nova finds an action by its request.
-    context = nova_context.get_admin_context()
-    context.request_id = request_id
+    context = _context_of(request_id)
     error = exception.ResizeError(
         reason=pack(errors.RequestLost(seconds=timeout)))
     objects.InstanceActionEvent.event_start(
@@ -162,6 +213,13 @@ def is_over(context: ty.Any, instance: ty.Any) -> bool:
         event.result for event in _events(context, action))
 
 
+def _context_of(request_id: str) -> ty.Any:
+    """Make a context in which Nova finds the action of a request."""
+    context = nova_context.get_admin_context()
+    context.request_id = request_id
+    return context
+
+
 def _newest(
     context: ty.Any, instance: ty.Any, names: Sequence[str],
 ) -> ty.Any:
@@ -172,27 +230,37 @@ def _newest(
 
 
 def _events(context: ty.Any, action: ty.Any) -> list[ty.Any]:
-    """List the events of an action that are about memory, newest first."""
+    """List the ends of an action that is about memory, newest first."""
     return [event for event in objects.InstanceActionEventList.get_by_action(
         context, action.id) if event.event == EVENT]
 
 
-def _describe(
-    context: ty.Any, instance: ty.Any, action: ty.Any,
-) -> dict[str, ty.Any]:
-    events = _events(context, action)
-    # One that has a result, if any.
-    event = next((one for one in events if one.result), None)
+def _describe(context: ty.Any, instance: ty.Any, action: ty.Any) -> Known:
+    events = objects.InstanceActionEventList.get_by_action(context, action.id)
+    # The newest one that has a result, if any.
+    end, used = (
+        next((one for one in events if one.event == name and one.result),
+             None) for name in (EVENT, OUTCOME))
     status, message = 'running', None
     if (instance.task_state is None and
             timeutils.is_older_than(action.start_time, _GRACE)):
         status = 'interrupted'
-    if event is not None and event.result == 'Success':
+    if end is not None and end.result == 'Success':
         status = 'done'
-    elif event is not None:
-        status, message = 'failed', _message(context, event.details)
-    return {'request_id': action.request_id, 'status': status,
-            'message': message}
+    elif end is not None:
+        status, message = 'failed', _message(context, end.details)
+    return Known(
+        action.request_id, status, message,
+        _outcome(used and used.details, status), end and end.finish_time,
+        used and used.finish_time)
+
+
+def _outcome(details: str | None, status: str) -> outcome.Outcome | None:
+    """Read an outcome; it is recorded before a request ends."""
+    found = outcome.parse(details)
+    is_refusal = found is not None and found.verdict == outcome.REFUSED
+    return found if status == (
+        'failed' if is_refusal else 'done') else None
 
 
 def _message(context: ty.Any, details: str | None) -> str | None:

@@ -36,6 +36,7 @@ import tenacity
 from nova_memhotplug.common import history
 from nova_memhotplug.common import rpcapi
 from nova_memhotplug.compute import books
+from nova_memhotplug.compute import follow
 from nova_memhotplug.compute import look
 from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
@@ -67,6 +68,7 @@ class MemHotplugEndpoint:
     :param ledger: the ``Books`` of the host
     :param reconciler: the ``Reconciler`` of the host
     :param onliner: the ``Onliner`` of the host
+    :param follower: the ``Follower`` of the host
     :param land: says with which emulator a guest of another host can go on
         on this one; None for that which it has
     """
@@ -77,6 +79,7 @@ class MemHotplugEndpoint:
     def __init__(
         self, manager: ty.Any, guests: ty.Any, ledger: books.Books,
         reconciler: reconcile.Reconciler, onliner: onlining.Onliner,
+        follower: follow.Follower,
         land: Callable[[strategies.Launch], str | None],
     ):
         self.host = manager.host
@@ -85,6 +88,7 @@ class MemHotplugEndpoint:
         self._books = ledger
         self._reconciler = reconciler
         self._onliner = onliner
+        self._follower = follower
         self._land = land
 
     @messaging.expected_exceptions(
@@ -215,6 +219,7 @@ class MemHotplugEndpoint:
 
         done = locked()
         if done is not None:
+            done.follow(self._follower)
             done.see_it_stay()
 
     @compute_manager.reverts_task_state

@@ -30,13 +30,17 @@ from nova_memhotplug.common import exclusions
 from nova_memhotplug.common import options
 from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
+from nova_memhotplug.compute import books
+from nova_memhotplug.core import balloon
 from nova_memhotplug.core import blocklist
 from nova_memhotplug.core import device
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
 from nova_memhotplug.core import observations
+from nova_memhotplug.core import outcome
 from nova_memhotplug.core import strategies
+from nova_memhotplug.core import units
 from nova_memhotplug.models import base
 
 CONF = options.CONF
@@ -51,6 +55,10 @@ FIRST_LOOK = 0.045
 #: Seconds between two looks at the guest's memory blocks: at first, and at
 #: the most.
 SHORTEST_WAIT, LONGEST_WAIT = 0.03, 0.5
+#: Seconds that a guest has for each GiB, besides the time-out. A block of
+#: 128 MiB has been seen to take 31 ms, and more the larger the guest is
+#: (facts-events.md, 0.7).
+SECONDS_PER_GIB = 1
 
 
 def observe(
@@ -73,9 +81,39 @@ def observe(
     if ask_guest and not is_silent:
         blocks, is_silent = _ask(live, guest, instance)
     heard_mb = _heard_mb(instance, blocks.block_mb if blocks else 0)
+    told = told_by_balloon(live) if guest.plugged_mb else None
     return dataclasses.replace(
         seen(guest, instance, heard_mb), is_silent=is_silent,
-        answer=_answer(guest, blocks) if blocks else None)
+        answer=_answer(guest, blocks) if blocks else None,
+        offline_mb=balloon.offline_mb(
+            told, guest.boot_mb, guest.plugged_mb,
+            reserve_kib(guest.boot_mb, instance)),
+        told_at=told.told_at if told else 0)
+
+
+def told_by_balloon(live: ty.Any) -> balloon.Figures | None:
+    """Read what a guest tells without an agent.
+
+    :param live: the ``virt.guest.LiveGuest``
+    :returns: that; None if it has told nothing of late
+    """
+    told = live.balloon()
+    if told is None or told.is_late(
+            time.time(), CONF.libvirt.mem_stats_period_seconds):
+        return None
+    return ty.cast(balloon.Figures, told)
+
+
+def reserve_kib(boot_mb: int, instance: ty.Any) -> int | None:
+    """Say what a guest was seen to set aside of its boot memory.
+
+    :param boot_mb: RAM that it booted with, in MiB
+    :param instance: a ``nova.objects.Instance``
+    :returns: that, in KiB; None if it was never seen
+    """
+    found = _reserve(instance)
+    return found.kib if found and found.fits(
+        boot_mb, _image(instance)) else None
 
 
 def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
@@ -134,6 +172,20 @@ class Look:
         guest = _read(self.live)
         self.before = seen(guest, instance, self._ask_block(guest))
         self._after: observations.Observation | None = None
+        told = self.live.balloon()
+        self._reserve = _reserve(instance)
+        if not guest.plugged_mb:
+            self._reserve = balloon.Reserve.seen(
+                told, guest.boot_mb, _image(instance), self._reserve)
+        #: What was plugged before and may be offline, in MiB.
+        self.others_mb = guest.plugged_mb
+        if balloon.offline_mb(told, guest.boot_mb, guest.plugged_mb,
+                              reserve_kib(guest.boot_mb, instance)) == 0:
+            self.others_mb = 0
+        # How many blocks the guest did not know, by look.
+        self._missing: list[int] = []
+        # Blocks that it does not use, with the error of the guest's kernel.
+        self._errors: dict[int, int | None] = {}
 
     def ask_what_is_used(self) -> None:
         """Ask the agent what of its memory the guest uses."""
@@ -145,13 +197,13 @@ class Look:
             self.before, is_silent=blocks is None,
             answer=blocks and _answer(self.before.guest, blocks))
 
-    def confirm(self) -> bool:
+    def confirm(self) -> outcome.Outcome:
         """Look inside the guest for memory that was just attached.
 
-        A guest without an agent, or one whose agent does not answer, has it
-        for all that is known.
+        Only an agent can tell at once. What the balloon tells comes later
+        (``compute.follow``).
 
-        :returns: whether the guest is seen to use it
+        :returns: what the guest is seen to make of it
         :raises GuestRefused: if the agent answers, but the memory is not
             there
         """
@@ -159,13 +211,11 @@ class Look:
         had = {dev.alias for dev in self.before.guest.devices}
         added = [dev for dev in guest.devices
                  if dev.is_ram and dev.alias not in had]
-        block_mb = self.before.heard_mb
-        if not added or not block_mb or not guest.is_agent_there:
-            LOG.info('Memory is attached, not confirmed: no guest agent.',
-                     instance=self._instance)
-            return False
-        self._check_whole_blocks(added, block_mb)
-        return self._judge(self._wait(added, block_mb), added)
+        block_mb, blocks = self.before.heard_mb, None
+        if block_mb and guest.is_agent_there:
+            self._check_whole_blocks(added, block_mb)
+            blocks = self._wait(added, block_mb)
+        return self._judge(blocks, added)
 
     def look_again(self) -> domain.GuestMemory:
         """Read what the guest has after a change.
@@ -178,12 +228,22 @@ class Look:
         self._after = dataclasses.replace(self.before, guest=guest)
         return guest
 
-    def note(self) -> str | None:
-        """Make a note of what the guest has.
+    @property
+    def after(self) -> domain.GuestMemory:
+        """What the guest has, as far as this has looked."""
+        return (self._after or self.before).guest
 
-        :returns: the note; None if none can be made
+    def annotate(self, metadata: books.Metadata) -> books.Metadata:
+        """Note what the guest has, and what it has set aside.
+
+        :param metadata: the system metadata of the instance, as they were
+            read just now
+        :returns: the system metadata to be saved
         """
-        return notes.write(self._after or self.before)
+        found = books.annotated(
+            metadata, notes.write(self._after or self.before))
+        return found if self._reserve is None else found | {
+            balloon.KEY: str(self._reserve)}
 
     def _ask_block(self, guest: domain.GuestMemory) -> int:
         """Ask for the guest's memory block."""
@@ -208,8 +268,10 @@ class Look:
         if self.live.is_paused():
             return None
         time.sleep(FIRST_LOOK)
+        seconds = CONF.memhotplug.confirm_timeout + SECONDS_PER_GIB * (
+            _size_mb(added) // units.MIB_PER_GIB)
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(CONF.memhotplug.confirm_timeout),
+            stop=tenacity.stop_after_delay(seconds),
             wait=tenacity.wait_exponential(
                 multiplier=SHORTEST_WAIT, exp_base=1.5, max=LONGEST_WAIT),
             retry=tenacity.retry_if_result(
@@ -225,29 +287,48 @@ class Look:
         blocks = self._agent.blocks(block_mb)
         if blocks is None:
             return None
+        self._missing.append(len(blocks.missing(added)))
         offline = blocks.offline(added)
         if offline and CONF.memhotplug.online_guest_memory:
-            self._agent.bring_online(offline)
+            self._errors = self._agent.bring_online(offline)
         return ty.cast(blocklist.BlockList, blocks)
 
     def _judge(
         self, blocks: blocklist.BlockList | None,
         added: Sequence[device.MemoryDevice],
-    ) -> bool:
-        if blocks is None:
-            LOG.warning('Memory is attached, not confirmed: the guest agent '
-                        'does not answer.', instance=self._instance)
-            return False
+    ) -> outcome.Outcome:
+        if (blocks is None or not added or
+                not all(blocks.of(dev) for dev in added)):
+            LOG.info('Memory is attached, not confirmed: no guest agent '
+                     'tells.', instance=self._instance)
+            return outcome.unknown(_size_mb(added), is_open=(
+                CONF.libvirt.mem_stats_period_seconds > 0))
         missing, offline = blocks.missing(added), blocks.offline(added)
-        if missing:
+        # Fewer than before: the guest is about to take the rest.
+        if missing and len(missing) == max(self._missing):
             raise errors.GuestRefused(
                 seconds=CONF.memhotplug.confirm_timeout, missing=len(missing),
                 total=sum(len(blocks.of(dev)) for dev in added))
-        if offline:
-            LOG.warning('Memory is attached, but the guest leaves %d MiB of '
-                        'it offline.', len(offline) * blocks.block_mb,
+        unused_mb = blocks.block_mb * len(missing + offline)
+        if unused_mb:
+            LOG.warning('Memory is attached, but the guest leaves %(mb)d MiB '
+                        'of it unused. Its kernel says: %(errors)s', {
+                            'mb': unused_mb,
+                            'errors': self._errors or 'nothing'},
                         instance=self._instance)
-        return blocks.has_online(added)
+        return outcome.used(_size_mb(added), unused_mb, outcome.AGENT)
+
+
+def _size_mb(devices: Sequence[device.MemoryDevice]) -> int:
+    return sum(dev.size_mb for dev in devices)
+
+
+def _image(instance: ty.Any) -> str:
+    return instance.image_ref or ''
+
+
+def _reserve(instance: ty.Any) -> balloon.Reserve | None:
+    return balloon.Reserve.parse(instance.system_metadata.get(balloon.KEY))
 
 
 def _heard_mb(instance: ty.Any, now_mb: int) -> int:

@@ -37,6 +37,7 @@ from nova_memhotplug.common import placement
 from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import due
+from nova_memhotplug.compute import follow
 from nova_memhotplug.compute import look
 from nova_memhotplug.compute import sweep
 from nova_memhotplug.core import domain
@@ -66,11 +67,13 @@ class Reconciler:
     :param ledger: where Nova accounts for its servers
     :param records: reads what placement has on record
     :param use: has a guest use what it was given, by the UUID of its server
+    :param follower: the ``Follower`` of the host
     """
 
     def __init__(
         self, host: str, guests: ty.Any, ledger: books.Books,
         records: placement.Placement, use: Callable[[str], None],
+        follower: follow.Follower,
     ):
         self._host = host
         self._guests = guests
@@ -78,7 +81,8 @@ class Reconciler:
         self._due = due.DueList()
         self._back_off = due.BackOff()
         self._sweep = sweep.Sweep(
-            host, guests, ledger, records, self._due, self, use)
+            host, guests, ledger, records, self._due, self, use,
+            follower)
 
     def remember(
         self, instance: ty.Any, is_cut_short: bool = False,

@@ -20,6 +20,7 @@ live domain before and after (design T2); memory is claimed before the first
 device is attached, and what was claimed is given back when that fails (T3).
 """
 
+from concurrent import futures
 import time
 import typing as ty
 
@@ -34,11 +35,14 @@ from nova_memhotplug.common import placement
 from nova_memhotplug.common import specs
 from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
+from nova_memhotplug.compute import follow
 from nova_memhotplug.compute import look
 from nova_memhotplug.compute import metrics
 from nova_memhotplug.compute import notifications
 from nova_memhotplug.compute import reconcile
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import outcome
 from nova_memhotplug.core import planner
 
 LOG = logging.getLogger(__name__)
@@ -115,6 +119,9 @@ class MemoryResize:
         self._guests = guests
         self._reconciler = reconciler
         self._committed: _Commit | None = None
+        self._outcome: outcome.Outcome | None = None
+        self._after: domain.GuestMemory | None = None
+        self._others_mb, self._added_at = 0, 0.0
         self._looking = ahead.start(context, look.Look, guests, instance)
         self._allocation = ahead.start(
             context, ledger.allocation, context, instance)
@@ -151,10 +158,11 @@ class MemoryResize:
             else:
                 metadata = self._grow(seen, plan, found, flavor)
             self._check_alive(live)
+            recording = self._record(self._outcome)
             self._books.commit(
                 self._context, self._instance, wanted_mb, plan.own_cells_mb,
-                books.annotated(metadata.result(), seen.note()), flavor,
-                ends_task=True)
+                seen.annotate(metadata.result()), flavor, ends_task=True)
+            recording.result()
             self._committed = _Commit(
                 wanted_mb, plan.own_cells_mb, self._instance.flavor)
         except Exception as exc:
@@ -164,6 +172,8 @@ class MemoryResize:
                 self._reconciler.remember(self._instance, is_cut_short=(
                     isinstance(exc, errors.HypervisorGone)))
             self._undo(live, plan)
+            if isinstance(exc, (errors.GuestRefused, errors.GuestKeeps)):
+                self._record_refusal(plan)
             raise
         self._reconciler.remember(self._instance)
         LOG.info('Memory brought from %(present)d to %(wanted)d MiB.',
@@ -182,9 +192,11 @@ class MemoryResize:
             self._context, self._instance, found, plan.wanted_mb,
             plan.own_cells_mb, flavor)
         self._add(seen, plan)
+        self._added_at = time.time()
         metadata = _Metadata(self._context, self._instance)
         if plan.changes:
-            seen.confirm()
+            self._outcome = seen.confirm()
+        self._after, self._others_mb = seen.after, seen.others_mb
         return metadata
 
     def _shrink(
@@ -200,6 +212,9 @@ class MemoryResize:
         """
         for change in plan.changes:
             seen.live.apply(change)
+        given_mb = plan.present_mb - plan.wanted_mb
+        self._outcome = outcome.Outcome(
+            outcome.CONFIRMED, given_mb, given_mb, outcome.DEVICE)
         metadata = _Metadata(self._context, self._instance)
         seen.look_again()
         try:
@@ -212,6 +227,39 @@ class MemoryResize:
                         'until the next periodic task: %s', exc,
                         instance=self._instance)
         return metadata
+
+    def _record(
+        self, found: outcome.Outcome | None,
+    ) -> futures.Future[None]:
+        """Begin to record what became of it; nothing if nothing was done."""
+        def write() -> None:
+            if found is not None:
+                history.record(
+                    self._instance.uuid, self._context.request_id,
+                    self._instance.host, found)
+
+        return ahead.start(self._context, write)
+
+    def _record_refusal(self, plan: planner.Plan) -> None:
+        """Record what the guest has done of a plan that it has refused."""
+        try:
+            found = _refusal(plan, self._present_mb())
+        except Exception:
+            LOG.warning('It cannot be seen what the guest has done.',
+                        instance=self._instance, exc_info=True)
+        else:
+            self._record(found).result()
+
+    def follow(self, follower: follow.Follower) -> None:
+        """Have the outcome followed if it is not known yet.
+
+        :param follower: the ``Follower`` of the host
+        """
+        if self._outcome is not None and self._outcome.is_open:
+            follower.follow(
+                self._instance, self._context.request_id,
+                self._outcome.of_mb, self._others_mb, self._after,
+                self._added_at)
 
     def report(self) -> None:
         """Report the usage of the host, and tell the guest's domain of its
@@ -309,7 +357,7 @@ class MemoryResize:
     def _add(seen: look.Look, plan: planner.Plan) -> None:
         """Attach the devices, each round when the one before is in use."""
         for number, changes in enumerate(plan.rounds):
-            if number and not seen.confirm():
+            if number and not seen.confirm().is_confirmed:
                 raise errors.FirstPartNotUsed()
             for change in changes:
                 seen.live.apply(change)
@@ -341,3 +389,17 @@ class MemoryResize:
                         'now; the next periodic task tries again.',
                         instance=self._instance, exc_info=True)
             self._reconciler.remember(self._instance)
+
+
+def _refusal(plan: planner.Plan, present_mb: int) -> outcome.Outcome:
+    """Say what became of a request that the guest has refused.
+
+    :param plan: what was to be done
+    :param present_mb: RAM that the guest has after that was undone, in MiB
+    """
+    sign, evidence = (
+        (1, outcome.AGENT) if plan.wanted_mb > plan.present_mb
+        else (-1, outcome.DEVICE))
+    return outcome.Outcome(
+        outcome.REFUSED, max(0, sign * (present_mb - plan.present_mb)),
+        sign * (plan.wanted_mb - plan.present_mb), evidence)

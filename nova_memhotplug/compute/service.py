@@ -18,6 +18,7 @@ import typing as ty
 from nova_memhotplug.common import placement
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import endpoint
+from nova_memhotplug.compute import follow
 from nova_memhotplug.compute import onlining
 from nova_memhotplug.compute import reconcile
 from nova_memhotplug.core import strategies
@@ -39,10 +40,11 @@ def start(
     :returns: who is to be told when guests need a look
     """
     ledger = books.Books(manager.reportclient, manager.rt)
+    follower = follow.Follower(host, guests)
     reconciler = reconcile.Reconciler(
         host, guests, ledger, placement.Placement(manager.reportclient),
-        onliner.remember)
+        onliner.remember, follower)
     manager.additional_endpoints.append(
         endpoint.MemHotplugEndpoint(
-            manager, guests, ledger, reconciler, onliner, land))
+            manager, guests, ledger, reconciler, onliner, follower, land))
     return reconciler

@@ -21,11 +21,13 @@ from nova import exception
 from nova import objects
 from nova import utils
 from oslo_log import log as logging
+from oslo_utils import timeutils
 
 from nova_memhotplug.common import placement
 from nova_memhotplug.common import states
 from nova_memhotplug.compute import books
 from nova_memhotplug.compute import due
+from nova_memhotplug.compute import follow
 from nova_memhotplug.compute import look
 from nova_memhotplug.core import drift
 from nova_memhotplug.core import errors
@@ -35,6 +37,10 @@ LOG = logging.getLogger(__name__)
 
 #: What is read of the servers of a host, with the servers.
 _ATTRIBUTES = ['flavor', 'numa_topology', 'system_metadata']
+
+#: Seconds. The outcome of a request that ended longer ago is not followed any
+#: more; a server that grew has been saved when it ended.
+_JUST_NOW = 300
 
 #: What is wrong with one server alone, and no answer that failed.
 _STANDING = (errors.ForeignDevices, errors.HostFull, errors.NothingAllocated,
@@ -63,12 +69,14 @@ class Sweep:
     :param due_list: the servers that need a look
     :param corrector: corrects the books of one of them
     :param use: has a guest use what it was given, by the UUID of its server
+    :param follower: the ``Follower`` of the host
     """
 
     def __init__(
         self, host: str, guests: ty.Any, ledger: books.Books,
         records: placement.Placement, due_list: due.DueList,
         corrector: Corrector, use: Callable[[str], None],
+        follower: follow.Follower,
     ):
         self._host = host
         self._guests = guests
@@ -77,6 +85,7 @@ class Sweep:
         self._due = due_list
         self._corrector = corrector
         self._use = use
+        self._follower = follower
         # What was said of a server, by its UUID: once is enough.
         self._said: dict[str, str] = {}
 
@@ -166,6 +175,8 @@ class Sweep:
         elif guest and guest.plugged_mb:
             # nova-compute was away, and so who is told of agents.
             self._use(instance.uuid)
+            if not timeutils.is_older_than(instance.updated_at, _JUST_NOW):
+                self._follower.resume(together.context, instance, guest)
         if live and entry.is_cut_short:
             # Under the lock nobody is attaching anything.
             _locked(lambda _context, _instance: live.delete_orphans(),

@@ -110,6 +110,24 @@ def parse(block_mb: int, blocks: ty.Any) -> BlockList | None:
     return BlockList(block_mb=block_mb, online=online)
 
 
+def refused(answers: ty.Any) -> dict[int, int | None]:
+    """Read what a guest does not do of what it was asked.
+
+    :param answers: what ``guest-set-memory-blocks`` returned: one for each
+        block, and an error of one does not concern the others
+    :returns: the blocks of which it says so, with the error of its kernel;
+        None where it names none
+    """
+    found = {}
+    for answer in answers if isinstance(answers, list) else ():
+        if not isinstance(answer, dict):
+            continue
+        number, error = answer.get('phys-index'), answer.get('error-code')
+        if type(number) is int and answer.get('response') != 'success':
+            found[number] = error if type(error) is int else None
+    return found
+
+
 def block_size_mb(info: ty.Any) -> int | None:
     """Read the block size out of the agent's answer.
 

@@ -60,6 +60,9 @@ class Observation:
     :param is_silent: whether there is nobody to answer: no agent, or one
         that was asked and did not
     :param excluded: what it has that does not go together with growth
+    :param offline_mb: what it does not use of its memory, by the statistics
+        of its balloon, in MiB; None if those do not tell
+    :param told_at: when they were told, in seconds since the epoch
     """
 
     guest: domain.GuestMemory
@@ -69,6 +72,8 @@ class Observation:
     answer: Answer | None = None
     is_silent: bool = False
     excluded: errors.ExcludedComposition | None = None
+    offline_mb: int | None = None
+    told_at: int = 0
 
     @property
     def is_hearsay(self) -> bool:
@@ -127,7 +132,9 @@ def from_document(document: Mapping[str, ty.Any]) -> Observation | None:
         answer=None if answer is None else _make(Answer, answer),
         is_silent=document['is_silent'],
         excluded=None if excluded is None else errors.ExcludedComposition(
-            **excluded))
+            **excluded),
+        offline_mb=document.get('offline_mb'),
+        told_at=document.get('told_at', 0))
 
 
 def _guest(fields: Mapping[str, ty.Any]) -> domain.GuestMemory:

@@ -79,16 +79,24 @@ class GuestAgent:
         return blocklist.parse(
             block_mb, self._ask('guest-get-memory-blocks'))
 
-    def bring_online(self, numbers: list[int]) -> None:
+    def bring_online(self, numbers: list[int]) -> dict[int, int | None]:
         """Ask the guest to use memory blocks, by few in each command.
 
-        :param numbers: the blocks; the guest says afterwards, in
-            ``blocks()``, whether it did
+        It goes on with them even if there is no answer in time, and says
+        afterwards, in ``blocks()``, what it uses (facts-events.md,
+        question 7).
+
+        :param numbers: the blocks
+        :returns: those of which it says that it does not, with the error of
+            its kernel; None where it names none
         """
+        refused: dict[int, int | None] = {}
         for first in range(0, len(numbers), MAX_BLOCKS):
-            self._ask('guest-set-memory-blocks', {'mem-blks': [
-                {'phys-index': number, 'online': True}
-                for number in numbers[first:first + MAX_BLOCKS]]})
+            refused |= blocklist.refused(self._ask(
+                'guest-set-memory-blocks', {'mem-blks': [
+                    {'phys-index': number, 'online': True}
+                    for number in numbers[first:first + MAX_BLOCKS]]}))
+        return refused
 
     def _ask(
         self, command: str, arguments: dict[str, ty.Any] | None = None,

@@ -29,6 +29,7 @@ from oslo_utils import importutils
 import tenacity
 
 from nova_memhotplug.common import options
+from nova_memhotplug.core import balloon
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import planner
@@ -194,6 +195,18 @@ class LiveGuest:
         :raises UnreadableDomain: if the domain's XML lacks what is needed
         """
         return self._read(live=True)
+
+    def balloon(self) -> balloon.Figures | None:
+        """Read what the guest's balloon driver has told last.
+
+        :returns: that; None if it has told nothing, or libvirt does not
+            say
+        """
+        try:
+            return balloon.figures(self._guest._domain.memoryStats())
+        except libvirt.libvirtError as exc:
+            LOG.debug('No statistics of the balloon: %s', exc)
+            return None
 
     def agent(self, is_patient: bool) -> agent.GuestAgent:
         """Get the guest's agent, whether or not it answers.

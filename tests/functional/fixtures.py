@@ -79,6 +79,9 @@ class Domain(fakelibvirt.Domain):
     #: What the guest agent answers, if not None: a callable that gets the
     #: domain and the decoded question.
     agent = None
+    #: What the balloon driver of the guest has told: a callable that gets the
+    #: domain. Nova's own fake has none.
+    balloon = staticmethod(lambda domain: {})
     #: The backends of devices that QEMU has and libvirt has lost, by the name
     #: of the device; and whether the guest lets go of them.
     lost = {}
@@ -263,6 +266,9 @@ class Domain(fakelibvirt.Domain):
 
     def managedSaveGetXMLDesc(self, flags):
         return self.XMLDesc(fakelibvirt.VIR_DOMAIN_XML_INACTIVE)
+
+    def memoryStats(self):
+        return self.balloon(self)
 
     def metadata(self, kind, uri, flags):
         """Return Nova's element; libvirt takes the namespace away."""

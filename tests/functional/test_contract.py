@@ -226,6 +226,8 @@ CALLABLES = (
      'context instance_uuid action_name want_result'),
     ('nova.objects.InstanceAction.get_by_request_id',
      'context instance_uuid request_id'),
+    ('nova.objects.InstanceActionEvent.create',
+     'self instance_uuid request_id'),
     ('nova.objects.InstanceActionEvent.event_start',
      'context instance_uuid event_name want_result host'),
     ('nova.objects.InstanceActionEvent.event_finish_with_failure',

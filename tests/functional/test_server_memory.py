@@ -65,7 +65,7 @@ class TestShow(base.MemoryTestBase):
             'bounce_buffer_mb': 64,
             'guest': {'agent': False, 'online_mb': None, 'confirmed': None},
             'can_grow': True, 'reasons': [], 'last_resize': None,
-            'source': 'host',
+            'source': 'host', 'usable_mb': 512, 'usable_evidence': 'device',
         }}, body)
 
     def test_grown_server(self):
@@ -334,7 +334,7 @@ class TestResize(base.MemoryTestBase):
         self.assert_books(server, 1024)
 
         (action,) = self.events(server)
-        (event,) = action['events']
+        event = action['events'][-1]
         self.assertEqual(
             ('compute_resize_memory', 'Success', 'compute1'),
             (event['event'], event['result'], event['host']))
@@ -757,6 +757,8 @@ class TestGuestAgent(base.MemoryTestBase):
         guest = self.show_guest(server)
         self.assertTrue(guest['agent'])
         self.assertTrue(guest['confirmed'])
+        self.assertEqual(
+            ('confirmed', 512, 512, 'agent', True), self.outcome(server))
 
     def test_guest_refuses(self):
         self.memory_libvirt.domain.agent = staticmethod(
@@ -765,6 +767,8 @@ class TestGuestAgent(base.MemoryTestBase):
         self.grow(server, 1024)
         self.assert_details(server, 'The guest did not take the memory')
         self.assert_books(server, 512)
+        self.assertEqual(
+            ('refused', 0, 512, 'agent', True), self.outcome(server))
 
     def test_agent_that_is_not_asked(self):
         self.memory_libvirt.domain.agent = staticmethod(
@@ -783,3 +787,5 @@ class TestGuestAgent(base.MemoryTestBase):
         guest = self.show_guest(server)
         self.assertEqual((False, None), (
             guest['agent'], guest['confirmed']))
+        self.assertEqual(
+            ('unconfirmed', 0, 512, 'none', False), self.outcome(server))

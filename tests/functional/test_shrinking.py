@@ -63,6 +63,8 @@ class TestShrink(ShrinkTestBase):
         self.assertEqual(512, self.used_mb('compute1'))
         self.assertEqual(512, self.placed_mb('compute1'))
         self.assertEqual('done', self.last(server)['status'])
+        self.assertEqual(
+            ('confirmed', 640, 640, 'device', True), self.outcome(server))
         self.prepare_move(server)
         self.assertEqual(512, self.request_spec_mb(server))
         # What was given back can be had again.

@@ -112,9 +112,17 @@ def accepted(**changes):
                   **{'x-openstack-request-id': REQUEST_ID})
 
 
-def last(status, message=None, request_id=REQUEST_ID):
+def last(status, message=None, request_id=REQUEST_ID, outcome=None):
     """What the API says of the last resize."""
-    return {'request_id': request_id, 'status': status, 'message': message}
+    return {'request_id': request_id, 'status': status, 'message': message,
+            'outcome': outcome}
+
+
+def done(verdict, mb=512, evidence='agent', final=True):
+    """What it says of one that is over."""
+    return last('done', outcome={
+        'verdict': verdict, 'mb': mb, 'of_mb': 512, 'evidence': evidence,
+        'time': '2026-11-28T08:00:00+00:00', 'final': final})
 
 
 def server(task_state=None):
@@ -165,6 +173,10 @@ class ShowTestCase(CommandTestCase):
         self.assertEqual('1024 MiB online, all of it confirmed',
                          words['guest'])
         self.assertEqual('failed: The host is full.', words['last_resize'])
+        self.assertEqual(
+            'done: offline, 128 of 512 MiB, evidence: balloon',
+            self.show(FakeCompute(memory=[memory(last_resize=done(
+                'offline', 128, 'balloon'))]))['last_resize'].human_readable())
         self.assertEqual('All 8 slots are used. (no_free_slot)',
                          words['reasons'])
 
@@ -373,6 +385,84 @@ class SetTestCase(CommandTestCase):
                 'agent': False, 'online_mb': None, 'confirmed': None})])
         self.assertEqual('attached, not confirmed',
                          self.wait(compute)['message'])
+
+    @ddt.data(('confirmed', 'confirmed by the guest'),
+              ('offline', 'attached, the guest does not use all of it'),
+              ('unconfirmed', 'attached, not confirmed'),
+              # Of a later version of the API.
+              ('enchanted', 'enchanted'))
+    @ddt.unpack
+    def test_wait_for_an_outcome(self, verdict, message):
+        """What is on record of the request counts, not what is so by now."""
+        compute = FakeCompute(
+            resize=[accepted()], server=[server()],
+            memory=[memory(last_resize=done(verdict))])
+        self.assertEqual(message, self.wait(compute)['message'])
+
+    def test_wait_for_what_is_pending(self):
+        compute = FakeCompute(
+            resize=[accepted()], server=[server()], memory=[
+                memory(last_resize=done('pending', 0)),
+                memory(last_resize=done('confirmed'))])
+        self.assertEqual('confirmed by the guest',
+                         self.wait(compute)['message'])
+
+    def code(self, compute, *argv):
+        """Run the command as the shell does; return what it exits with."""
+        app = mock.Mock(stdout=io.StringIO())
+        app.client_manager.sdk_connection.compute = compute
+        command = server_memory.SetServerMemory(app, None)
+        return command.run(command.get_parser('openstack').parse_args(
+            ['vm', '--size', '1024', *argv]))
+
+    @ddt.data(
+        (0, done('confirmed')), (0, done('confirmed', evidence='balloon')),
+        (3, done('unconfirmed', 0, 'none')), (3, done('offline', 128)),
+        # It is found out later.
+        (0, done('unconfirmed', 0, 'none', False), done('confirmed')),
+        (3, done('unconfirmed', 0, 'none', False), done('offline', 0)),
+        # An older API, and one that does not know.
+        (0, last('done')), (3, None))
+    @ddt.unpack
+    def test_require_confirmed(self, code, *found):
+        def compute():
+            guest = MEMORY['guest'] if found[0] else {'agent': False}
+            return FakeCompute(
+                resize=[accepted()], server=[server()], memory=[
+                    memory(last_resize=one, guest=guest) for one in found])
+
+        self.assertEqual(code, self.code(compute(), '--require-confirmed'))
+        # Who does not ask for it is not told so.
+        self.assertEqual(0, self.code(compute(), '--wait'))
+
+    @ddt.data((0, 1024), (3, 512), (3, None))
+    @ddt.unpack
+    def test_require_confirmed_of_what_is_there(self, code, usable_mb):
+        compute = FakeCompute(resize=[accepted(changed=False)], memory=[
+            memory(usable_mb=usable_mb)])
+        self.assertEqual(code, self.code(compute, '--require-confirmed'))
+
+    def test_require_confirmed_takes_too_long(self):
+        compute = FakeCompute(
+            resize=[accepted()], server=[server()], memory=[
+                memory(last_resize=done('unconfirmed', 0, 'none', False))])
+        with mock.patch.object(client.time, 'monotonic',
+                               side_effect=[0, 1, 2, 8]):
+            self.assertEqual(3, self.code(
+                compute, '--require-confirmed', '--timeout', '7'))
+
+    @ddt.data(True, False)
+    def test_progress(self, is_terminal):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: is_terminal
+        with mock.patch.object(server_memory.sys, 'stderr', terminal):
+            self.wait(FakeCompute(
+                resize=[accepted()], server=[server('resize_prep'), server()],
+                memory=[memory(current_mb=512)] * is_terminal + [
+                    memory(usable_mb=640)]))
+        self.assertEqual(
+            '\r0 of 512 MiB \r128 of 512 MiB \n' if is_terminal else '',
+            terminal.getvalue())
 
     def test_wait_until_it_is_given_back(self):
         compute = FakeCompute(

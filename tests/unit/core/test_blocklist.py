@@ -91,3 +91,15 @@ class BlockListTest(testtools.TestCase):
     def test_size(self, mb, expected):
         self.assertEqual(
             expected, blocklist.block_size_mb({'size': mb * MIB}))
+
+    def test_refused(self):
+        """An error of one block does not concern the others."""
+        self.assertEqual({3: 16, 4: None, 5: None}, blocklist.refused([
+            {'phys-index': 2, 'response': 'success'},
+            {'phys-index': 3, 'response': 'operation-failed',
+             'error-code': 16},
+            {'phys-index': 4, 'response': 'not-found'},
+            {'phys-index': 5, 'error-code': 'x'},
+            {'phys-index': True}, 'nonsense']))
+        self.assertEqual({}, blocklist.refused(None))
+        self.assertEqual({}, blocklist.refused({'phys-index': 2}))

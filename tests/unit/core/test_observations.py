@@ -37,7 +37,8 @@ class DocumentTest(testtools.TestCase):
         observations.Observation(GUEST, 128, 'shim'),
         observations.Observation(
             GUEST, 2048, None, 512, observations.Answer(512, 1024, True),
-            excluded=errors.ExcludedComposition(what='x', why='y')))
+            excluded=errors.ExcludedComposition(what='x', why='y'),
+            offline_mb=128, told_at=1764316800))
     def test_there_and_back(self, seen):
         # Errors are not compared by what they say.
         self.assertEqual(
@@ -61,6 +62,7 @@ class DocumentTest(testtools.TestCase):
         """It is of an earlier version: who reads it does without."""
         document = sent(observations.Observation(GUEST, 128, 'shim'))
         del document['guest']['machine'], document['guest']['is_amd']
+        del document['offline_mb'], document['told_at']
         guest = observations.from_document(document).guest
         self.assertEqual(
             dataclasses.replace(GUEST, machine='', is_amd=None), guest)
