@@ -10,11 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Follow what guests without an agent make of memory that was added.
+"""Follow what guests make of a request that is over.
 
-Their balloon tells of it, some seconds after the request is over
-(``core.balloon``). So the request ends unconfirmed, and what is found out
-later is recorded with it. Nothing else depends on that, and no lock is held.
+Some take or give back memory bit by bit. Of those without an agent the balloon
+tells some seconds later what they use (``core.balloon``). So the outcome of
+the request is left open, and what is found out later is recorded with it.
+Nothing else depends on that, and no lock is held.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ from nova_memhotplug.common import history
 from nova_memhotplug.common import options
 from nova_memhotplug.compute import look
 from nova_memhotplug.core import balloon
+from nova_memhotplug.core import domain
 from nova_memhotplug.core import outcome
 
 CONF = options.CONF
@@ -40,45 +42,57 @@ INTERVAL = 1
 #: For how many periods of the statistics a guest is followed. What it tells
 #: first may be of a moment when it was about to use the memory.
 PERIODS = 2.5
+#: Seconds for which a guest is followed that takes or gives back memory bit by
+#: bit.
+PENDING = 900
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
-    """A request whose outcome is not known yet.
+class Request:
+    """A request whose outcome is open.
 
-    :param uuid: UUID of the server
-    :param request_id: the ID of the request
-    :param added_mb: what was added, in MiB
+    :param request_id: its ID
+    :param found: its outcome so far
+    :param total_mb: RAM that the guest is to have, in MiB
     :param others_mb: what was plugged before and may be offline, in MiB
-    :param boot_mb: RAM that the guest booted with, in MiB
-    :param plugged_mb: RAM that it has been given since, in MiB
-    :param reserve_kib: what it sets aside of its boot memory, in KiB; None
-        if not known
-    :param since: when the memory was there, in seconds since the epoch
-    :param until: how long it is followed, in seconds since the epoch
+    :param reserve_kib: what the guest sets aside of its boot memory, in KiB;
+        None if not known
+    :param since: when the guest was asked, in seconds since the epoch
     """
 
-    uuid: str
     request_id: str
-    added_mb: int
+    found: outcome.Outcome
+    total_mb: int
     others_mb: int
-    boot_mb: int
-    plugged_mb: int
     reserve_kib: int | None
     since: float
-    until: float
 
-    def judge(self, told: balloon.Figures | None) -> outcome.Outcome:
-        """Say what became of it.
+    @property
+    def until(self) -> float:
+        """How long it is followed, in seconds since the epoch."""
+        if self.found.verdict == outcome.PENDING:
+            return self.since + PENDING
+        return self.since + PERIODS * CONF.libvirt.mem_stats_period_seconds
 
-        :param told: what the guest tells; what it told before the memory was
-            there does not count
+    def judge(
+        self, guest: domain.GuestMemory, told: balloon.Figures | None,
+    ) -> outcome.Outcome:
+        """Say what has become of it.
+
+        :param guest: what the guest has
+        :param told: what it tells; what it told before does not count
         """
+        of_mb, taken_mb = self.found.of_mb, guest.taken_mb
+        if self.found.is_less:
+            return outcome.given_back(
+                of_mb, taken_mb - self.total_mb,
+                is_end=guest.asked_mb > self.total_mb)
+        if taken_mb < self.total_mb:
+            return outcome.pending(of_mb, of_mb - (self.total_mb - taken_mb))
         if told is not None and told.told_at <= self.since:
             told = None
-        return outcome.by_balloon(
-            self.added_mb, self.others_mb, balloon.offline_mb(
-                told, self.boot_mb, self.plugged_mb, self.reserve_kib))
+        return outcome.by_balloon(of_mb, self.others_mb, balloon.offline_mb(
+            told, guest.boot_mb, taken_mb - guest.boot_mb, self.reserve_kib))
 
 
 class Follower:
@@ -92,82 +106,80 @@ class Follower:
         self._host = host
         self._guests = guests
         self._lock = threading.Lock()
-        self._cases: dict[str, Case] = {}
+        # By the UUID of the server.
+        self._requests: dict[str, Request] = {}
         self._is_working = False
 
-    def follow(
-        self, instance: ty.Any, request_id: str, added_mb: int,
-        others_mb: int, guest: ty.Any, since: float,
-    ) -> None:
-        """Follow one request; an earlier one of that server is over.
+    def follow(self, uuid: str, request: Request) -> None:
+        """Follow a request; an earlier one of that server is over.
 
-        :param instance: a ``nova.objects.Instance``
-        :param request_id: the ID of the request
-        :param added_mb: what was added, in MiB
-        :param others_mb: what was plugged before and may be offline, in MiB
-        :param guest: the ``core.domain.GuestMemory`` with it
-        :param since: when it was there, in seconds since the epoch
+        :param uuid: UUID of the server
+        :param request: the request
         """
-        case = Case(
-            instance.uuid, request_id, added_mb, others_mb, guest.boot_mb,
-            guest.plugged_mb, look.reserve_kib(guest.boot_mb, instance),
-            since, time.time() +
-            PERIODS * CONF.libvirt.mem_stats_period_seconds)
         with self._lock:
-            self._cases[case.uuid] = case
+            self._requests[uuid] = request
             if self._is_working:
                 return
             self._is_working = True
         ahead.start(nova_context.get_admin_context(), self._work)
 
     def resume(
-        self, context: ty.Any, instance: ty.Any, guest: ty.Any,
+        self, context: ty.Any, instance: ty.Any, guest: domain.GuestMemory,
     ) -> None:
         """Go on with what a service was at that has been restarted.
 
         :param context: an admin's request context
         :param instance: a ``nova.objects.Instance``
-        :param guest: the ``core.domain.GuestMemory`` of it
+        :param guest: what its guest has
         """
         known = history.last_resize(context, instance)
-        if known and known.ended and known.outcome and known.outcome.is_open:
-            added_mb = known.outcome.of_mb
-            self.follow(
-                instance, known.request_id, added_mb,
-                guest.plugged_mb - added_mb, guest, known.ended.timestamp())
+        if known is None or not known.outcome or not known.outcome.is_open:
+            return
+        self.follow(instance.uuid, Request(
+            known.request_id, known.outcome, guest.asked_mb,
+            guest.plugged_mb - known.outcome.of_mb,
+            look.reserve_kib(guest.boot_mb, instance),
+            known.ended.timestamp() if known.ended else time.time()))
 
     def _work(self) -> None:
         while True:
             time.sleep(INTERVAL)
-            for case in tuple(self._cases.values()):
-                found = self._look_at(case)
+            for uuid, request in tuple(self._requests.items()):
+                found = self._look_at(uuid, request)
                 if found is not None:
                     history.record(
-                        case.uuid, case.request_id, self._host, found)
-                    self._drop(case)
+                        uuid, request.request_id, self._host, found)
+                    self._drop(uuid, request)
             with self._lock:
-                if not self._cases:
+                if not self._requests:
                     self._is_working = False
                     return
 
-    def _drop(self, case: Case) -> None:
+    def _drop(self, uuid: str, request: Request) -> None:
         """Follow a request no more, unless another has come."""
         with self._lock:
-            if self._cases.get(case.uuid) is case:
-                del self._cases[case.uuid]
+            if self._requests.get(uuid) is request:
+                del self._requests[uuid]
 
-    def _look_at(self, case: Case) -> outcome.Outcome | None:
+    def _look_at(self, uuid: str, request: Request) -> outcome.Outcome | None:
         """Look at a guest.
 
-        :returns: the end of it; None to look again
+        :returns: the end of a request; None to look again
         """
         try:
-            live = self._guests.find(case.uuid)
-            found = case.judge(live and live.balloon())
+            found = self._judge(uuid, request)
         except Exception as exc:
             LOG.warning('Server %(uuid)s: it cannot be seen what its guest '
                         'makes of its memory: %(exc)s',
-                        {'uuid': case.uuid, 'exc': exc})
-            live, found = None, case.judge(None)
-        is_over = live is None or time.time() >= case.until
-        return found if is_over or found.is_confirmed else None
+                        {'uuid': uuid, 'exc': exc})
+            found = request.found
+        if (found.verdict in (outcome.CONFIRMED, outcome.PARTIAL) or
+                time.time() >= request.until):
+            return dataclasses.replace(found, is_open=False)
+        return None
+
+    def _judge(self, uuid: str, request: Request) -> outcome.Outcome:
+        live = self._guests.find(uuid)
+        if live is None or not live.is_running():
+            return request.found
+        return request.judge(live.read(), live.balloon())

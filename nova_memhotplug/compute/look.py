@@ -17,6 +17,8 @@ truth of what it uses (T7). A resize looks once before and once after, by one
 ``Look``; whoever only wants to know asks ``observe``.
 """
 
+import collections
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import time
@@ -39,6 +41,7 @@ from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
 from nova_memhotplug.core import observations
 from nova_memhotplug.core import outcome
+from nova_memhotplug.core import planner
 from nova_memhotplug.core import strategies
 from nova_memhotplug.core import units
 from nova_memhotplug.models import base
@@ -55,10 +58,10 @@ FIRST_LOOK = 0.045
 #: Seconds between two looks at the guest's memory blocks: at first, and at
 #: the most.
 SHORTEST_WAIT, LONGEST_WAIT = 0.03, 0.5
-#: Seconds that a guest has for each GiB, besides the time-out. A block of
-#: 128 MiB has been seen to take 31 ms, and more the larger the guest is
-#: (facts-events.md, 0.7).
-SECONDS_PER_GIB = 1
+#: How much a guest can take in one time-out; it has more time for more. A
+#: block of 128 MiB has been seen to take 31 ms, and it is more the larger the
+#: guest is (facts-events.md, 0.7).
+MB_IN_TIME = 32 * units.MIB_PER_GIB
 
 
 def observe(
@@ -86,7 +89,7 @@ def observe(
         seen(guest, instance, heard_mb), is_silent=is_silent,
         answer=_answer(guest, blocks) if blocks else None,
         offline_mb=balloon.offline_mb(
-            told, guest.boot_mb, guest.plugged_mb,
+            told, guest.boot_mb, guest.taken_mb - guest.boot_mb,
             reserve_kib(guest.boot_mb, instance)),
         told_at=told.told_at if told else 0)
 
@@ -111,9 +114,7 @@ def reserve_kib(boot_mb: int, instance: ty.Any) -> int | None:
     :param instance: a ``nova.objects.Instance``
     :returns: that, in KiB; None if it was never seen
     """
-    found = _reserve(instance)
-    return found.kib if found and found.fits(
-        boot_mb, _image(instance)) else None
+    return _kib_for(_reserve(instance), boot_mb, instance)
 
 
 def take_note(guests: ty.Any, instance: ty.Any) -> str | None:
@@ -174,14 +175,16 @@ class Look:
         self._after: observations.Observation | None = None
         told = self.live.balloon()
         self._reserve = _reserve(instance)
-        if not guest.plugged_mb:
+        if guest.taken_mb == guest.boot_mb:
             self._reserve = balloon.Reserve.seen(
                 told, guest.boot_mb, _image(instance), self._reserve)
+        #: What it sets aside of its boot memory, in KiB; None if not known.
+        self.reserve_kib = _kib_for(self._reserve, guest.boot_mb, instance)
+        plugged_mb = guest.taken_mb - guest.boot_mb
         #: What was plugged before and may be offline, in MiB.
-        self.others_mb = guest.plugged_mb
-        if balloon.offline_mb(told, guest.boot_mb, guest.plugged_mb,
-                              reserve_kib(guest.boot_mb, instance)) == 0:
-            self.others_mb = 0
+        self.others_mb = 0 if balloon.offline_mb(
+            told, guest.boot_mb, plugged_mb, self.reserve_kib
+        ) == 0 else plugged_mb
         # How many blocks the guest did not know, by look.
         self._missing: list[int] = []
         # Blocks that it does not use, with the error of the guest's kernel.
@@ -197,25 +200,26 @@ class Look:
             self.before, is_silent=blocks is None,
             answer=blocks and _answer(self.before.guest, blocks))
 
-    def confirm(self) -> outcome.Outcome:
-        """Look inside the guest for memory that was just attached.
+    def confirm(
+        self, changes: Sequence[planner.Change],
+    ) -> outcome.Outcome:
+        """Look inside the guest for memory that it was just given.
 
-        Only an agent can tell at once. What the balloon tells comes later
-        (``compute.follow``).
+        Only an agent can tell at once whether it is used. What the balloon
+        tells comes later (``compute.follow``).
 
+        :param changes: what was done; other devices do not count
         :returns: what the guest is seen to make of it
         :raises GuestRefused: if the agent answers, but the memory is not
             there
         """
-        guest = self.look_again()
-        had = {dev.alias for dev in self.before.guest.devices}
-        added = [dev for dev in guest.devices
-                 if dev.is_ram and dev.alias not in had]
+        asked = _Asked(changes, self.before.guest)
+        devices = asked.devices(self.look_again())
         block_mb, blocks = self.before.heard_mb, None
-        if block_mb and guest.is_agent_there:
-            self._check_whole_blocks(added, block_mb)
-            blocks = self._wait(added, block_mb)
-        return self._judge(blocks, added)
+        if block_mb and self.after.is_agent_there:
+            self._check_whole_blocks(devices, block_mb)
+            blocks = self._wait(asked, block_mb)
+        return self._judge(blocks, asked)
 
     def look_again(self) -> domain.GuestMemory:
         """Read what the guest has after a change.
@@ -253,74 +257,126 @@ class Look:
         return _heard_mb(self._instance, now_mb or 0)
 
     def _check_whole_blocks(
-        self, added: Sequence[device.MemoryDevice], block_mb: int,
+        self, devices: Sequence[device.MemoryDevice], block_mb: int,
     ) -> None:
-        for dev in added:
+        for dev in devices:
             if not blocklist.BlockList(block_mb, {}).divides(dev):
                 raise errors.BlockTooLarge(
                     block_mb=block_mb, size_mb=dev.size_mb,
                     address=hex(dev.base or 0))
 
     def _wait(
-        self, added: Sequence[device.MemoryDevice], block_mb: int,
+        self, asked: '_Asked', block_mb: int,
     ) -> blocklist.BlockList | None:
         """Wait until the guest uses the new memory, or for the time-out."""
         if self.live.is_paused():
             return None
         time.sleep(FIRST_LOOK)
-        seconds = CONF.memhotplug.confirm_timeout + SECONDS_PER_GIB * (
-            _size_mb(added) // units.MIB_PER_GIB)
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(seconds),
+            stop=tenacity.stop_after_delay(asked.seconds),
             wait=tenacity.wait_exponential(
                 multiplier=SHORTEST_WAIT, exp_base=1.5, max=LONGEST_WAIT),
             retry=tenacity.retry_if_result(
                 lambda blocks: blocks is not None and
-                not blocks.has_online(added)),
+                asked.used_mb(self.after, blocks) < asked.of_mb),
             retry_error_callback=lambda state: ty.cast(
                 ty.Any, state).outcome.result())
-        return retrying(self._look_inside, added, block_mb)
+        return retrying(self._look_inside, asked, block_mb)
 
     def _look_inside(
-        self, added: Sequence[device.MemoryDevice], block_mb: int,
+        self, asked: '_Asked', block_mb: int,
     ) -> blocklist.BlockList | None:
+        """Look once, and have used what is not.
+
+        What a guest takes bit by bit it goes on taking when it uses what it
+        has (facts-guests.md, 0.1), and its domain tells how far it is.
+        """
+        if asked.is_gradual:
+            self.look_again()
         blocks = self._agent.blocks(block_mb)
         if blocks is None:
             return None
-        self._missing.append(len(blocks.missing(added)))
-        offline = blocks.offline(added)
+        devices = asked.devices(self.after)
+        self._missing.append(len(blocks.missing(devices)))
+        offline = blocks.offline(devices)
         if offline and CONF.memhotplug.online_guest_memory:
             self._errors = self._agent.bring_online(offline)
         return ty.cast(blocklist.BlockList, blocks)
 
     def _judge(
-        self, blocks: blocklist.BlockList | None,
-        added: Sequence[device.MemoryDevice],
+        self, blocks: blocklist.BlockList | None, asked: '_Asked',
     ) -> outcome.Outcome:
-        if (blocks is None or not added or
-                not all(blocks.of(dev) for dev in added)):
+        devices = asked.devices(self.after)
+        taken_mb = asked.taken_mb(self.after)
+        if taken_mb < asked.of_mb:
+            return outcome.pending(asked.of_mb, taken_mb)
+        if blocks is None or any(dev.base is None for dev in devices):
             LOG.info('Memory is attached, not confirmed: no guest agent '
                      'tells.', instance=self._instance)
-            return outcome.unknown(_size_mb(added), is_open=(
+            return outcome.unknown(asked.of_mb, is_open=(
                 CONF.libvirt.mem_stats_period_seconds > 0))
-        missing, offline = blocks.missing(added), blocks.offline(added)
+        missing = blocks.missing(devices)
         # Fewer than before: the guest is about to take the rest.
         if missing and len(missing) == max(self._missing):
             raise errors.GuestRefused(
-                seconds=CONF.memhotplug.confirm_timeout, missing=len(missing),
-                total=sum(len(blocks.of(dev)) for dev in added))
-        unused_mb = blocks.block_mb * len(missing + offline)
+                seconds=asked.seconds, missing=len(missing),
+                total=sum(len(blocks.of(dev)) for dev in devices))
+        unused_mb = asked.of_mb - asked.used_mb(self.after, blocks)
         if unused_mb:
             LOG.warning('Memory is attached, but the guest leaves %(mb)d MiB '
-                        'of it unused. Its kernel says: %(errors)s', {
-                            'mb': unused_mb,
-                            'errors': self._errors or 'nothing'},
+                        'of it unused. Errors of its kernel, with the number '
+                        'of blocks: %(errors)s', {
+                            'mb': unused_mb, 'errors': dict(
+                                collections.Counter(self._errors.values()))},
                         instance=self._instance)
-        return outcome.used(_size_mb(added), unused_mb, outcome.AGENT)
+        return outcome.used(asked.of_mb, unused_mb, outcome.AGENT)
 
 
-def _size_mb(devices: Sequence[device.MemoryDevice]) -> int:
-    return sum(dev.size_mb for dev in devices)
+class _Asked:
+    """What a guest is to have, and how far it is with it.
+
+    :param changes: what was done to its devices
+    :param before: what it had
+    """
+
+    def __init__(
+        self, changes: Sequence[planner.Change], before: domain.GuestMemory,
+    ):
+        self._aliases = {change.device.alias for change in changes}
+        self._had_mb = sum(dev.taken_mb for dev in self.devices(before))
+        #: In MiB.
+        self.of_mb = max(0, sum(
+            change.device.asked_mb for change in changes) - self._had_mb)
+        #: Whether it takes it bit by bit.
+        self.is_gradual = any(
+            change.action == planner.UPDATE for change in changes)
+
+    @property
+    def seconds(self) -> float:
+        """How long it is waited for."""
+        return float(CONF.memhotplug.confirm_timeout * max(
+            1, self.of_mb / MB_IN_TIME))
+
+    def devices(
+        self, guest: domain.GuestMemory,
+    ) -> list[device.MemoryDevice]:
+        """List the devices of this, as a guest has them."""
+        return [dev for dev in guest.devices if dev.alias in self._aliases]
+
+    def taken_mb(self, guest: domain.GuestMemory) -> int:
+        """Say how much of it a guest has taken, used or not, in MiB."""
+        return self._gained_mb(
+            dev.taken_mb for dev in self.devices(guest))
+
+    def used_mb(
+        self, guest: domain.GuestMemory, blocks: blocklist.BlockList,
+    ) -> int:
+        """Say how much of it a guest uses, in MiB."""
+        return self._gained_mb(
+            blocks.used_mb(dev) for dev in self.devices(guest))
+
+    def _gained_mb(self, amounts_mb: Iterable[int]) -> int:
+        return min(self.of_mb, max(0, sum(amounts_mb) - self._had_mb))
 
 
 def _image(instance: ty.Any) -> str:
@@ -329,6 +385,13 @@ def _image(instance: ty.Any) -> str:
 
 def _reserve(instance: ty.Any) -> balloon.Reserve | None:
     return balloon.Reserve.parse(instance.system_metadata.get(balloon.KEY))
+
+
+def _kib_for(
+    found: balloon.Reserve | None, boot_mb: int, instance: ty.Any,
+) -> int | None:
+    return found.kib if found and found.fits(
+        boot_mb, _image(instance)) else None
 
 
 def _heard_mb(instance: ty.Any, now_mb: int) -> int:

@@ -40,7 +40,6 @@ from nova_memhotplug.compute import look
 from nova_memhotplug.compute import metrics
 from nova_memhotplug.compute import notifications
 from nova_memhotplug.compute import reconcile
-from nova_memhotplug.core import domain
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import outcome
 from nova_memhotplug.core import planner
@@ -119,9 +118,7 @@ class MemoryResize:
         self._guests = guests
         self._reconciler = reconciler
         self._committed: _Commit | None = None
-        self._outcome: outcome.Outcome | None = None
-        self._after: domain.GuestMemory | None = None
-        self._others_mb, self._added_at = 0, 0.0
+        self._request: follow.Request | None = None
         self._looking = ahead.start(context, look.Look, guests, instance)
         self._allocation = ahead.start(
             context, ledger.allocation, context, instance)
@@ -158,7 +155,8 @@ class MemoryResize:
             else:
                 metadata = self._grow(seen, plan, found, flavor)
             self._check_alive(live)
-            recording = self._record(self._outcome)
+            recording = self._record(
+                None if self._request is None else self._request.found)
             self._books.commit(
                 self._context, self._instance, wanted_mb, plan.own_cells_mb,
                 seen.annotate(metadata.result()), flavor, ends_task=True)
@@ -192,11 +190,14 @@ class MemoryResize:
             self._context, self._instance, found, plan.wanted_mb,
             plan.own_cells_mb, flavor)
         self._add(seen, plan)
-        self._added_at = time.time()
+        added_at = time.time()
         metadata = _Metadata(self._context, self._instance)
         if plan.changes:
-            self._outcome = seen.confirm()
-        self._after, self._others_mb = seen.after, seen.others_mb
+            found_out = seen.confirm(plan.changes)
+            self._request = follow.Request(
+                self._context.request_id, found_out,
+                seen.before.guest.taken_mb + found_out.of_mb, seen.others_mb,
+                seen.reserve_kib, added_at)
         return metadata
 
     def _shrink(
@@ -212,11 +213,12 @@ class MemoryResize:
         """
         for change in plan.changes:
             seen.live.apply(change)
-        given_mb = plan.present_mb - plan.wanted_mb
-        self._outcome = outcome.Outcome(
-            outcome.CONFIRMED, given_mb, given_mb, outcome.DEVICE)
         metadata = _Metadata(self._context, self._instance)
-        seen.look_again()
+        self._request = follow.Request(
+            self._context.request_id, outcome.given_back(
+                seen.before.guest.taken_mb - plan.wanted_mb,
+                seen.look_again().taken_mb - plan.wanted_mb),
+            plan.wanted_mb, seen.others_mb, seen.reserve_kib, time.time())
         try:
             self._books.claim(
                 self._context, self._instance,
@@ -255,11 +257,8 @@ class MemoryResize:
 
         :param follower: the ``Follower`` of the host
         """
-        if self._outcome is not None and self._outcome.is_open:
-            follower.follow(
-                self._instance, self._context.request_id,
-                self._outcome.of_mb, self._others_mb, self._after,
-                self._added_at)
+        if self._request is not None and self._request.found.is_open:
+            follower.follow(self._instance.uuid, self._request)
 
     def report(self) -> None:
         """Report the usage of the host, and tell the guest's domain of its
@@ -356,11 +355,13 @@ class MemoryResize:
     @staticmethod
     def _add(seen: look.Look, plan: planner.Plan) -> None:
         """Attach the devices, each round when the one before is in use."""
-        for number, changes in enumerate(plan.rounds):
-            if number and not seen.confirm().is_confirmed:
+        done: list[planner.Change] = []
+        for changes in plan.rounds:
+            if done and not seen.confirm(done).is_confirmed:
                 raise errors.FirstPartNotUsed()
             for change in changes:
                 seen.live.apply(change)
+            done += changes
 
     @staticmethod
     def _check_alive(live: ty.Any) -> None:
@@ -402,4 +403,5 @@ def _refusal(plan: planner.Plan, present_mb: int) -> outcome.Outcome:
         else (-1, outcome.DEVICE))
     return outcome.Outcome(
         outcome.REFUSED, max(0, sign * (present_mb - plan.present_mb)),
-        sign * (plan.wanted_mb - plan.present_mb), evidence)
+        sign * (plan.wanted_mb - plan.present_mb), evidence,
+        is_less=sign < 0)

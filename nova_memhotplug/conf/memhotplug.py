@@ -101,9 +101,10 @@ such process knows. Set more only if it says so to QEMU
         help="""
 Seconds to wait until the guest agent shows the new memory.
 
-Used only for servers whose image asks for the guest agent. A guest whose
-agent answers but does not show the memory in this time has refused it: the
-device is taken away again and the resize fails.
+Used only for servers whose image asks for the guest agent. More than 32 GiB at
+once have more time, in proportion. A guest whose agent answers but does not
+show the memory in this time has refused it: the device is taken away again and
+the resize fails.
 """),
     cfg.BoolOpt(
         'online_guest_memory',

@@ -49,6 +49,9 @@ class BlockList:
     def of(self, dev: device.MemoryDevice) -> tuple[int, ...]:
         """Say which blocks a plugged device consists of.
 
+        Of one that gives the guest a part of what it has, those count that
+        the guest knows.
+
         :param dev: a device with a base address
         :returns: the numbers of its blocks; none if its address is unknown
         """
@@ -56,18 +59,34 @@ class BlockList:
             return ()
         block_bytes = self.block_mb * units.BYTES_PER_MIB
         first = dev.base // block_bytes
-        return tuple(range(first, first + dev.size_mb // self.block_mb))
+        numbers = range(first, first + dev.extent_mb // self.block_mb)
+        if dev.capacity_mb is None:
+            return tuple(numbers)
+        return tuple(number for number in numbers if number in self.online)
+
+    def used_mb(self, dev: device.MemoryDevice) -> int:
+        """Say how much of a device the guest uses, in MiB.
+
+        A guest may have only a part of a block, so what the device gives is
+        the most (facts-guests.md, section 3).
+
+        :param dev: a device with a base address
+        """
+        return min(dev.taken_mb, self.block_mb * sum(
+            self.online.get(number, False) for number in self.of(dev)))
 
     def divides(self, dev: device.MemoryDevice) -> bool:
         """Tell whether a plugged device is whole blocks of the guest.
 
         A guest does not take one that is not, nor any that comes later
-        (facts-qemu-libvirt.md, section 3).
+        (facts-qemu-libvirt.md, section 3). One that is asked for a part of
+        what it has gives what the guest can take.
 
         :param dev: a device; one without a base address is believed
         """
-        return not (dev.size_mb % self.block_mb or (dev.base or 0) % (
-            self.block_mb * units.BYTES_PER_MIB))
+        return dev.capacity_mb is not None or not (
+            dev.size_mb % self.block_mb or
+            (dev.base or 0) % (self.block_mb * units.BYTES_PER_MIB))
 
     def has_online(self, devices: Sequence[device.MemoryDevice]) -> bool:
         """Tell whether the guest uses all of the given devices.
@@ -75,8 +94,8 @@ class BlockList:
         A device whose blocks cannot be told (no address, or smaller than a
         block that the guest claims to have) is not known to be used.
         """
-        return (all(self.of(dev) for dev in devices) and
-                not self.missing(devices) and not self.offline(devices))
+        return all(dev.base is not None and
+                   self.used_mb(dev) == dev.asked_mb for dev in devices)
 
     def missing(self, devices: Sequence[device.MemoryDevice]) -> list[int]:
         """List the blocks of devices that the guest does not know."""

@@ -43,10 +43,11 @@ NONE = 'none'
 EVIDENCE = (AGENT, DEVICE, BALLOON, NONE)
 
 _OPEN = '; it is looked at again'
+_LESS = ' given back'
 _TEXT = re.compile(
-    r'\[(?P<verdict>%s)\] (?P<mb>\d{1,15}) of (?P<of_mb>\d{1,15}) MiB, '
-    r'evidence: (?P<evidence>%s)(?P<open>%s)?' % (
-        '|'.join(VERDICTS), '|'.join(EVIDENCE), re.escape(_OPEN)))
+    r'\[(?P<verdict>%s)\] (?P<mb>\d{1,15}) of (?P<of_mb>\d{1,15}) MiB'
+    r'(?P<less>%s)?, evidence: (?P<evidence>%s)(?P<open>%s)?' % (
+        '|'.join(VERDICTS), _LESS, '|'.join(EVIDENCE), re.escape(_OPEN)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Outcome:
     :param of_mb: how much was to be added or given back, in MiB
     :param evidence: one of ``EVIDENCE``
     :param is_open: whether the host looks again, so that it may get better
+    :param is_less: whether it was to be given back
     """
 
     verdict: str
@@ -66,6 +68,7 @@ class Outcome:
     of_mb: int
     evidence: str
     is_open: bool = False
+    is_less: bool = False
 
     @property
     def is_confirmed(self) -> bool:
@@ -74,8 +77,9 @@ class Outcome:
 
     def __str__(self) -> str:
         """Write it as ``parse`` reads it; shorter than 100 characters."""
-        return '[%s] %d of %d MiB, evidence: %s%s' % (
-            self.verdict, self.mb, self.of_mb, self.evidence,
+        return '[%s] %d of %d MiB%s, evidence: %s%s' % (
+            self.verdict, self.mb, self.of_mb,
+            _LESS if self.is_less else '', self.evidence,
             _OPEN if self.is_open else '')
 
 
@@ -90,7 +94,8 @@ def parse(text: str | None) -> Outcome | None:
         return None
     return Outcome(
         match['verdict'], int(match['mb']), int(match['of_mb']),
-        match['evidence'], match['open'] is not None)
+        match['evidence'], match['open'] is not None,
+        match['less'] is not None)
 
 
 def used(added_mb: int, offline_mb: int, evidence: str) -> Outcome:
@@ -103,6 +108,31 @@ def used(added_mb: int, offline_mb: int, evidence: str) -> Outcome:
     return Outcome(
         OFFLINE if offline_mb else CONFIRMED, added_mb - offline_mb,
         added_mb, evidence)
+
+
+def pending(added_mb: int, taken_mb: int) -> Outcome:
+    """Say what became of memory of which a guest has not taken all yet.
+
+    :param added_mb: what it is to have, in MiB
+    :param taken_mb: what of it the guest has taken, in MiB
+    """
+    return Outcome(
+        PENDING, max(0, taken_mb), added_mb, DEVICE, is_open=True)
+
+
+def given_back(asked_mb: int, left_mb: int, is_end: bool = False) -> Outcome:
+    """Say what became of memory that a guest was asked for.
+
+    :param asked_mb: what it was asked for, in MiB
+    :param left_mb: what of it the guest still has, in MiB
+    :param is_end: whether it may keep that
+    """
+    verdict = CONFIRMED
+    if left_mb > 0:
+        verdict = PARTIAL if is_end else PENDING
+    return Outcome(
+        verdict, max(0, asked_mb - max(0, left_mb)), asked_mb, DEVICE,
+        is_open=verdict == PENDING, is_less=True)
 
 
 def unknown(added_mb: int, is_open: bool) -> Outcome:

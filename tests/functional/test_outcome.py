@@ -96,7 +96,7 @@ class TestBalloon(BalloonTestBase):
         self.tell(512, seconds=-5)
         self.grow(server, 1024)
         sweep = self.computes['compute1'].driver._reconciler._sweep
-        sweep._follower._cases.clear()
+        sweep._follower._requests.clear()
         self.restart_compute_service('compute1')
         self.tell(1024)
         self.wait_outcome(server, 'confirmed', 512, 512, 'balloon', True)
@@ -135,7 +135,7 @@ class TestAgent(base.MemoryTestBase):
         self.offline = 1
         with self.assertLogs('nova_memhotplug.compute.look') as logged:
             server = self.boot_grown(1024)
-        self.assertIn('unused. Its kernel says: {35: 22}', logged.output[-1])
+        self.assertIn('number of blocks: {22: 1}', logged.output[-1])
         self.assert_books(server, 1024)
         self.assertEqual(
             ('offline', 384, 512, 'agent', True), self.outcome(server))

@@ -103,3 +103,24 @@ class BlockListTest(testtools.TestCase):
             {'phys-index': True}, 'nonsense']))
         self.assertEqual({}, blocklist.refused(None))
         self.assertEqual({}, blocklist.refused({'phys-index': 2}))
+
+    @ddt.data(
+        # What it is asked for, has, and what of its blocks the guest uses.
+        (1024, 0, {}, 0), (1024, 256, {32: True, 33: True}, 256),
+        (1024, 256, {32: True, 33: False}, 128),
+        # A part of the last block (facts-guests.md, section 3).
+        (1024, 130, {32: True, 33: True}, 130),
+        # More than it was asked for, and the blocks of others.
+        (128, 256, {32: True, 33: True, 31: True, 64: True}, 256))
+    @ddt.unpack
+    def test_device_that_gives_a_part(self, asked, has, online, used):
+        blocks = blocklist.BlockList(128, online)
+        dev = device.MemoryDevice(
+            'virtio-mem', max(asked, has), 1, base=32 * 128 * MIB,
+            capacity_mb=4096, requested_mb=asked, current_mb=has)
+        self.assertEqual(used, blocks.used_mb(dev))
+        self.assertEqual([], blocks.missing([dev]))
+        self.assertEqual([number for number in online if not online[number]],
+                         blocks.offline([dev]))
+        self.assertEqual(used == asked, blocks.has_online([dev]))
+        self.assertTrue(blocks.divides(dev))

@@ -20,9 +20,9 @@ from nova_memhotplug.core import outcome
 class OutcomeTest(testtools.TestCase):
 
     @ddt.data(*(
-        outcome.Outcome(verdict, 128, 512, evidence, is_open)
-        for verdict in outcome.VERDICTS for evidence in outcome.EVIDENCE
-        for is_open in (True, False)))
+        outcome.Outcome(verdict, 128, 512, evidence, is_open, is_less)
+        for verdict, evidence in zip(outcome.VERDICTS, outcome.EVIDENCE * 2)
+        for is_open in (True, False) for is_less in (True, False)))
     def test_there_and_back(self, found):
         self.assertEqual(found, outcome.parse(str(found)))
 
@@ -37,6 +37,16 @@ class OutcomeTest(testtools.TestCase):
               '[offline] ٣ of ٣ MiB, evidence: none; and more')
     def test_something_else(self, text):
         self.assertIsNone(outcome.parse(text))
+
+    @ddt.data((512, False, ('pending', 0)), (600, True, ('partial', 0)),
+              (128, False, ('pending', 384)), (128, True, ('partial', 384)),
+              (0, False, ('confirmed', 512)), (-64, True, ('confirmed', 512)))
+    @ddt.unpack
+    def test_given_back(self, left_mb, is_end, expected):
+        found = outcome.given_back(512, left_mb, is_end)
+        self.assertEqual(expected, (found.verdict, found.mb))
+        self.assertEqual((True, expected[0] == 'pending', 'device'), (
+            found.is_less, found.is_open, found.evidence))
 
     @ddt.data(
         # Nothing is offline, nobody tells, all of it is.
