@@ -422,7 +422,7 @@ class VirtioMemTestCase(ProbeTestBase):
         self.assertIsNone(support.no_virtio_mem)
         ((domain, _flags),) = self.connection.domains
         self.assertEqual(
-            ('1', str(192 * 1024)),
+            ('1', str(128 * 1024)),
             (domain.findtext("devices/memory[@model='virtio-mem']/target/"
                              'node'),
              domain.findtext('devices/memory/target/size')))
