@@ -21,11 +21,16 @@ The actions of Nova that move a server are prepared first (``api.moves``).
 
 import typing as ty
 
-from nova.api.openstack.compute import routes
-from nova.api.openstack import wsgi
+from nova_memhotplug.common import contract
 
-from nova_memhotplug.api import moves
-from nova_memhotplug.api import server_memory
+# First of all: what is gone may be what the controllers are made of.
+contract.require_for_api()
+
+from nova.api.openstack.compute import routes  # noqa: E402
+from nova.api.openstack import wsgi  # noqa: E402
+
+from nova_memhotplug.api import moves  # noqa: E402
+from nova_memhotplug.api import server_memory  # noqa: E402
 
 ACTION_ROUTE = '/servers/{id}/action'
 ROUTES = (

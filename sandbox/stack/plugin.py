@@ -27,7 +27,7 @@ import importlib, sys
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         print('%s: %s: %s' % (name, type(exc).__name__, exc))
         break
 """

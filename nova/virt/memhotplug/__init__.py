@@ -17,6 +17,11 @@ Nova prefixes ``compute_driver`` with ``nova.virt.`` (nova/virt/driver.py,
 ``compute_driver = memhotplug.MemHotplugLibvirtDriver``.
 """
 
-from nova_memhotplug.virt import driver
+from nova_memhotplug.common import contract
+
+# First of all: what is gone may be what the driver is made of.
+contract.require_for_compute()
+
+from nova_memhotplug.virt import driver  # noqa: E402
 
 MemHotplugLibvirtDriver = driver.MemHotplugLibvirtDriver
