@@ -70,5 +70,6 @@ def _queue_connected(
     """
     if state == (
             libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED):
-        host._event_handler._queue_event(
-            AgentConnected(domain.UUIDString()))
+        # Before Nova 33 the host had no handler of its own for events.
+        handler: ty.Any = getattr(host, '_event_handler', host)
+        handler._queue_event(AgentConnected(domain.UUIDString()))

@@ -66,9 +66,10 @@ class OnliningTestBase(base.MemoryTestBase):
         self.memory_libvirt.domain.agent = staticmethod(self.forgetful)
         # Nova's tests have no thread that waits for libvirt's events.
         driver = self.computes['compute1'].driver
-        self.stub_out('nova.virt.libvirt.host._ThreadingLibvirtEventHandler.'
-                      '_queue_event', lambda _self, event:
-                      driver.emit_event(event))
+        handler = type(getattr(driver._host, '_event_handler', driver._host))
+        self.stub_out(
+            '%s.%s._queue_event' % (handler.__module__, handler.__name__),
+            lambda _self, event: driver.emit_event(event))
 
     def boot_grown(self, memory_mb=1024):
         server = self.boot(base.ELASTIC, properties=AGENT)

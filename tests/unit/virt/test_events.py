@@ -52,12 +52,20 @@ class TestAgentEvents(testtools.TestCase):
         self.assertTrue(self.events.listen())
 
     def test_only_connected_agents_are_told_of(self):
+        self._test_told(self.host._event_handler._queue_event)
+
+    def test_before_nova_33(self):
+        """The host itself has the queue (nova/virt/libvirt/host.py)."""
+        self.host = mock.Mock(spec=('get_connection', '_queue_event'))
+        self.events = events.AgentEvents(self.host)
+        self._test_told(self.host._queue_event)
+
+    def _test_told(self, queue):
         self.events.listen()
         (_none, _number, callback, host), _more = (
             self.host.get_connection().domainEventRegisterAny.call_args)
         domain = mock.Mock()
         domain.UUIDString.return_value = UUID
-        queue = self.host._event_handler._queue_event
         callback(mock.sentinel.connection, domain, 2, 1, host)
         queue.assert_not_called()
         callback(mock.sentinel.connection, domain, 1, 2, host)
