@@ -15,6 +15,8 @@
 # Run the tests on Debian 12, and install what they need.
 #
 #   tools/test.sh [unit|functional|live|style|all] [FILTER...]
+#   tools/test.sh unit|functional|live --nova 31|32|33|34 [FILTER...]
+#   tools/test.sh releases
 #   tools/test.sh faults [--rounds N] [--seed S]
 #   tools/test.sh native [FILTER...]
 #
@@ -24,6 +26,10 @@
 # The tier native is no part of all: it has live tests with a host that starts
 # empty cells by itself, and installs a later Debian in a folder for that once,
 # in about three minutes.
+# Tests run with the newest release of Nova that is supported, with --nova on
+# another one, in a virtual environment of its own. The tier releases runs the
+# contract, the unit tests and a sample of the functional ones on each of the
+# older ones; it is no part of all, for it installs each of them.
 # Every tier ends with a line "N passed, N failed". Everything is kept below
 # SANDBOX_STATE (by default .sandbox in the checkout). Root is needed only to
 # install packages of Debian that are missing, and by live and faults.
@@ -34,9 +40,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 CHECKOUT=$PWD
 STATE=${SANDBOX_STATE:-$CHECKOUT/.sandbox}
 [[ $STATE == /* ]] || STATE=$CHECKOUT/$STATE
-WORK=$STATE/test
-VENV=$STATE/test-venv
-CONSTRAINTS=$CHECKOUT/sandbox/constraints.txt
+NEWEST_NOVA=34
+OLDER_NOVAS=(31 32 33)
+# Functional tests for each older release in the tier releases: what Nova
+# promises nobody, and each way in which this package meets Nova.
+SAMPLE='test_contract|TestResize.test_grow_twice|TestMoves.test_.*_1_grown'
+SAMPLE+='|TestOnlining.test_agent_begins_to_listen|TestWorking.test_windows'
 # The last two compile what AppArmor and SELinux are to know.
 PACKAGES=(git python3-venv apparmor secilc)
 # Rounds of the tier faults that are part of all.
@@ -58,6 +67,8 @@ export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*
 
 usage() {
     echo "usage: $0 [unit|functional|live|style|all] [FILTER...]" >&2
+    echo "       $0 unit|functional|live --nova 31|32|33|34 [FILTER...]" >&2
+    echo "       $0 releases" >&2
     echo "       $0 faults [--rounds N] [--seed S]" >&2
     echo "       $0 native [FILTER...]" >&2
     exit 2
@@ -69,6 +80,22 @@ fail() {
 }
 
 # What the tests need
+
+# use_nova RELEASE: test with this release of Nova from now on.
+use_nova() {
+    NOVA=$1
+    WORK=$STATE/test
+    VENV=$STATE/test-venv
+    CONSTRAINTS=$CHECKOUT/sandbox/constraints.txt
+    REQUIREMENTS=(-r test-requirements.txt -r doc/requirements.txt)
+    if [[ $NOVA != "$NEWEST_NOVA" ]]; then
+        WORK+=-$NOVA
+        VENV+=-$NOVA
+        CONSTRAINTS=$CHECKOUT/sandbox/constraints-$NOVA.txt
+        REQUIREMENTS=(-r tests/requirements.txt)
+    fi
+    [[ -e $CONSTRAINTS ]] || usage
+}
 
 install_packages() {
     local missing=() name
@@ -105,13 +132,13 @@ build_wheel() {
 # cannot add a module to the package nova.virt.
 make_venv() {
     local wanted wheel
-    wanted=$(cat "$CONSTRAINTS" test-requirements.txt doc/requirements.txt \
-        pyproject.toml | sha256sum)
+    wanted=$(cat "$CONSTRAINTS" test-requirements.txt tests/requirements.txt \
+        doc/requirements.txt pyproject.toml | sha256sum)
     if [[ $(cat "$VENV/test.sha256" 2>/dev/null) != "$wanted" ]]; then
         rm -f "$VENV/test.sha256"
         [[ -x $VENV/bin/pip ]] || /usr/bin/python3 -m venv --clear "$VENV"
         pip_install setuptools wheel pbr
-        pip_install -r test-requirements.txt -r doc/requirements.txt
+        pip_install "${REQUIREMENTS[@]}"
     fi
     build_wheel
     wheel=$(echo "$WORK"/wheel/*.whl)
@@ -128,7 +155,7 @@ prepare() {
     mkdir -p "$WORK"
     make_venv
     PATH=$VENV/bin:$PATH
-    echo "ready to test after $((SECONDS - start)) s"
+    echo "ready to test with Nova $NOVA after $((SECONDS - start)) s"
 }
 
 # Tiers of tests
@@ -206,7 +233,10 @@ run_live() {
 }
 
 tier_live() {
-    in_sandbox '--computes 2' run_live "$@"
+    if [[ $NOVA != "$NEWEST_NOVA" ]]; then
+        export SANDBOX_STATE=$STATE/nova-$NOVA SANDBOX_CACHE=$STATE/cache
+    fi
+    in_sandbox "--computes 2 --nova $NOVA" run_live "$@"
 }
 
 tier_native() {
@@ -321,29 +351,42 @@ run_tier() {
     TIER=$1
     TIER_START=$SECONDS
     shift
-    echo "== $TIER"
+    echo "== $TIER on Nova $NOVA"
     "tier_$TIER" "$@"
 }
 
 main() {
-    local tiers=("${1:-all}") tier rounds= rc=0
+    local tiers=("${1:-all}") novas=() nova tier rounds= rc=0
+    use_nova "$NEWEST_NOVA"
+    [[ $# == 0 ]] || shift
+    if [[ ${1:-} == --nova ]]; then
+        [[ ${tiers[0]} =~ ^(unit|functional|live)$ ]] || usage
+        use_nova "${2:-}"
+        shift 2
+    fi
     case ${tiers[0]} in
         all)
             tiers=(style unit functional live) rounds=$FAULTS_OF_ALL
             LIVE_OPTIONS=(--exclude-regex "$LEFT_OUT_OF_ALL")
             export MEMHOTPLUG_LIFECYCLE=${MEMHOTPLUG_LIFECYCLE:-sample}
             ;;
+        releases) tiers=() novas=("${OLDER_NOVAS[@]}") ;;
         unit|functional|live|style|faults|native) ;;
         *) usage ;;
     esac
-    [[ $# == 0 ]] || shift
-    prepare
+    [[ ${#tiers[@]} == 0 ]] || prepare
     for tier in "${tiers[@]}"; do
         run_tier "$tier" "$@" || rc=1
     done
     if [[ -n $rounds ]]; then
         run_tier faults --rounds "$rounds" || rc=1
     fi
+    for nova in "${novas[@]}"; do
+        use_nova "$nova"
+        prepare
+        run_tier unit || rc=1
+        run_tier functional "$SAMPLE" || rc=1
+    done
     exit "$rc"
 }
 

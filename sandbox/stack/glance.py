@@ -50,7 +50,7 @@ def sync(settings):
         (settings.data / 'glance' / name).mkdir(parents=True, exist_ok=True)
     database.sync(settings, 'glance', [
         settings.bin('glance-manage'), '--config-file', config, 'db_sync'],
-        venv.release('glance'))
+        venv.release(settings, 'glance'))
 
 
 def start(settings):

@@ -24,7 +24,7 @@ def sync(settings):
     config = settings.render('keystone.conf')
     manage = [settings.bin('keystone-manage'), '--config-file', config]
     database.sync(settings, 'keystone', manage + ['db_sync'],
-                  venv.release('keystone'))
+                  venv.release(settings, 'keystone'))
     for keys, command in (('fernet', 'fernet_setup'),
                           ('credential', 'credential_setup')):
         folder = settings.data / 'keystone' / keys

@@ -45,7 +45,7 @@ from stack import venv
 def up(settings, args):
     """Install what is missing and start what does not run."""
     started = time.monotonic()
-    settings.prepare(args.hosts)
+    settings.prepare(args.hosts, args.nova)
     with _one_at_a_time(settings):
         _install(settings)
         _start(settings)
@@ -248,7 +248,11 @@ def _parser():
         command.set_defaults(function=function)
         return command
 
-    hosts = add(up).add_mutually_exclusive_group()
+    command = add(up)
+    command.add_argument('--nova', type=int, choices=settings_.NOVAS,
+                         help='release of Nova, and of what came with it (%d '
+                         'at first)' % settings_.NEWEST_NOVA)
+    hosts = command.add_mutually_exclusive_group()
     hosts.add_argument('--computes', type=_computes, metavar='N',
                        dest='hosts', help='number of computes (2 at first)')
     hosts.add_argument('--hosts', type=_hosts, metavar='12,13',

@@ -23,7 +23,7 @@ def sync(settings):
     (settings.data / 'neutron').mkdir(exist_ok=True)
     database.sync(settings, 'neutron', [
         settings.bin('neutron-db-manage'), '--config-file', config,
-        'upgrade', 'heads'], venv.release('neutron'))
+        'upgrade', 'heads'], venv.release(settings, 'neutron'))
 
 
 def start(settings):

@@ -77,7 +77,7 @@ def _manage(settings):
 def sync(settings):
     manage = _manage(settings)
     url = settings.template_values()['database_url']
-    release = venv.release('nova')
+    release = venv.release(settings, 'nova')
     database.sync(settings, 'nova-api',
                   manage + ['api_db', 'sync'], release)
     database.sync(settings, 'nova-cell0',

@@ -24,7 +24,7 @@ def sync(settings):
                              settings.etc / 'placement' / 'placement.conf')
     database.sync(settings, 'placement', [
         settings.bin('placement-manage'), '--config-file', config, 'db',
-        'sync'], venv.release('openstack-placement'))
+        'sync'], venv.release(settings, 'openstack-placement'))
 
 
 def start(settings):

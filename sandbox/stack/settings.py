@@ -24,6 +24,9 @@ SANDBOX = pathlib.Path(__file__).resolve().parent.parent
 CHECKOUT = SANDBOX.parent
 
 DEFAULT_PORT_BASE = 18700
+#: The release of Nova that is installed if nobody says another.
+NEWEST_NOVA = 34
+NOVAS = (31, 32, 33, NEWEST_NOVA)
 PORTS = ('keystone', 'placement', 'glance', 'neutron', 'nova',
          'database', 'messaging', 'messaging_dist', 'epmd')
 
@@ -46,8 +49,9 @@ class Settings:
     """One sandbox: everything that differs between two state folders.
 
     :param environ: a mapping; ``SANDBOX_STATE``, ``SANDBOX_PORT_BASE``,
-        ``SANDBOX_STOCK_NOVA``, ``SANDBOX_ZERO_CELL_STRATEGY``,
-        ``SANDBOX_PLUGIN`` and ``SANDBOX_HOOK`` are read from it
+        ``SANDBOX_CACHE``, ``SANDBOX_STOCK_NOVA``,
+        ``SANDBOX_ZERO_CELL_STRATEGY``, ``SANDBOX_PLUGIN`` and
+        ``SANDBOX_HOOK`` are read from it
     """
 
     def __init__(self, environ):
@@ -57,7 +61,8 @@ class Settings:
         self.etc = self.state / 'etc'
         self.logs = self.state / 'logs'
         self.run = self.state / 'run'
-        self.cache = self.state / 'cache'
+        self.cache = pathlib.Path(
+            environ.get('SANDBOX_CACHE') or self.state / 'cache').absolute()
         self.data = self.state / 'data'
         self.home = self.state / 'home'
         self.shim = self.state / 'shim'
@@ -96,11 +101,12 @@ class Settings:
             self._answers = json.loads(self._answers_file.read_text())
         return self._answers
 
-    def prepare(self, releases):
+    def prepare(self, releases, nova=None):
         """Create the folders and decide what is decided once.
 
         :param releases: which Debian the libvirt of each host is from, None
             for the hosts that there were
+        :param nova: the release of Nova; None for the one that there is
         """
         for folder in self._folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +116,7 @@ class Settings:
         answers = self.answers if self.exists else {
             'releases': [12, 12],
             'port_base': port_base,
+            'nova': nova or NEWEST_NOVA,
             'passwords': {name: secrets.token_hex(12) for name in SECRETS},
         }
         if releases is not None:
@@ -118,6 +125,12 @@ class Settings:
             raise report.SandboxError(
                 'The sandbox in %s has its ports at %d: only a new one can '
                 'have others.' % (self.state, answers['port_base']))
+        if nova not in (None, answers.get('nova', NEWEST_NOVA)):
+            raise report.SandboxError(
+                'The sandbox in %s has Nova %d: another release needs a '
+                'state folder of its own (SANDBOX_STATE; SANDBOX_CACHE may '
+                'be the same).' % (
+                    self.state, answers.get('nova', NEWEST_NOVA)))
         self._answers_file.touch(mode=0o600)
         self._answers_file.write_text(json.dumps(answers, indent=2) + '\n')
         self._answers = answers
@@ -136,7 +149,8 @@ class Settings:
         """
         self.answers
         for folder in (self.venv, *self._folders):
-            if folder.exists():
+            # A cache elsewhere is not of this sandbox alone.
+            if folder.exists() and self.state in folder.parents:
                 shutil.rmtree(folder)
         if not any(self.state.iterdir()):
             self.state.rmdir()
@@ -146,6 +160,12 @@ class Settings:
         """Which Debian the libvirt of each host is from."""
         # A state folder of an earlier version does not say.
         return self.answers.get('releases', [12, 12])
+
+    @property
+    def nova(self):
+        """Which release of Nova, and of what came with it, is installed."""
+        # A state folder of an earlier version does not say.
+        return self.answers.get('nova', NEWEST_NOVA)
 
     @property
     def hostnames(self):

@@ -23,8 +23,6 @@ from stack import settings as settings_
 
 PYTHON = '/usr/bin/python3'
 REQUIREMENTS = settings_.SANDBOX / 'requirements.txt'
-CONSTRAINTS = settings_.SANDBOX / 'constraints.txt'
-
 
 #: An index may be away for a moment: pip waits longer from try to try.
 RETRIES = 10
@@ -38,10 +36,18 @@ def pip(settings, missing, *args, **environ):
                missing, env={**os.environ, **environ})
 
 
+def constraints(settings):
+    """Return the file with every release that is installed."""
+    if settings.nova == settings_.NEWEST_NOVA:
+        return settings_.SANDBOX / 'constraints.txt'
+    return settings_.SANDBOX / ('constraints-%d.txt' % settings.nova)
+
+
 def install(settings, note):
     """Create the virtual environment, or bring it to the constraints."""
+    pins = constraints(settings)
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes() +
-                            CONSTRAINTS.read_bytes()).hexdigest()
+                            pins.read_bytes()).hexdigest()
     stamp = settings.venv / 'sandbox.sha256'
     if stamp.exists() and stamp.read_text() == wanted:
         note('all there')
@@ -53,18 +59,19 @@ def install(settings, note):
                    'not be created')
     # A few old packages have no wheel: what builds them comes first.
     pip(settings, 'setuptools and wheel could not be installed',
-        'install', '-c', CONSTRAINTS, 'setuptools', 'wheel')
+        'install', '-c', pins, 'setuptools', 'wheel')
     pip(settings, 'OpenStack could not be installed from the Python package '
-        'index', 'install', '-c', CONSTRAINTS, '-r', REQUIREMENTS)
+        'index', 'install', '-c', pins, '-r', REQUIREMENTS)
     stamp.write_text(wanted)
 
 
-def release(name):
+def release(settings, name):
     """Return the pinned release of a distribution."""
-    for line in CONSTRAINTS.read_text().splitlines():
+    pins = constraints(settings)
+    for line in pins.read_text().splitlines():
         if line.startswith('%s==' % name):
             return line
-    raise report.SandboxError('%s has no line for %s.' % (CONSTRAINTS, name))
+    raise report.SandboxError('%s has no line for %s.' % (pins, name))
 
 
 def cloud(settings, script, missing, wanted):

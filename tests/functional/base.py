@@ -104,6 +104,20 @@ class MemoryTestBase(base.ServersTestBase):
             self.computes[hostname].driver._host.get_connection())
         return hostname
 
+    # What Nova's own helpers can do since Nova 33
+
+    def _live_migrate(self, server, migration_expected_state='completed',
+                      server_expected_state='ACTIVE', api=None, host=None):
+        (api or self.api).post_server_action(server['id'], {
+            'os-migrateLive': {'host': host, 'block_migration': 'auto'}})
+        self._wait_for_migration_status(server, [migration_expected_state])
+        return self._wait_for_state_change(server, server_expected_state)
+
+    def _migrate_server(self, server, host=None, api=None):
+        (api or self.api).post_server_action(
+            server['id'], {'migrate': {'host': host} if host else None})
+        return self._wait_for_state_change(server, 'VERIFY_RESIZE')
+
     # What a tenant does
 
     def create_flavor(self, extra_specs=None, memory_mb=BOOT_MB, vcpu=2):

@@ -24,7 +24,7 @@ SANDBOX = pathlib.Path(__file__).resolve().parents[3] / 'sandbox'
 PURGE = types.SimpleNamespace(purge=True)
 
 
-class DownTestCase(testtools.TestCase):
+class SandboxTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
@@ -44,6 +44,9 @@ class DownTestCase(testtools.TestCase):
         for name in [one for one in sys.modules
                      if one.partition('.')[0] == 'stack']:
             del sys.modules[name]
+
+
+class DownTestCase(SandboxTestCase):
 
     def test_sandbox(self):
         self.settings.prepare([12])
