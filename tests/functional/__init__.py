@@ -28,6 +28,6 @@ os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', str(
 import nova.tests.functional  # noqa: E402,F401
 
 # Nova compares each extra spec with the names of all that it knows by several
-# hundred expressions (nova/api/validation/extra_specs/validators.py), more than
-# Python keeps: it would compile them again for each flavor of each test.
+# hundred expressions (nova/api/validation/extra_specs/validators.py), more
+# than Python keeps: it would compile them again for each flavor of each test.
 re._MAXCACHE = 4096
