@@ -109,10 +109,10 @@ def record(
     try:
         event.create(instance_uuid, request_id)
     except Exception:
-        LOG.warning('Server %(uuid)s: it is not recorded what its guest has '
-                    'made of request %(request)s: %(outcome)s', {
-                        'uuid': instance_uuid, 'request': request_id,
-                        'outcome': found}, exc_info=True)
+        LOG.warning('It is not recorded what the guest has made of request '
+                    '%(request)s: %(outcome)s', {
+                        'request': request_id, 'outcome': found},
+                    instance_uuid=instance_uuid, exc_info=True)
 
 
 def last_resize(context: ty.Any, instance: ty.Any) -> Known | None:

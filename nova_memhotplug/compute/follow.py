@@ -169,9 +169,8 @@ class Follower:
         try:
             found = self._judge(uuid, request)
         except Exception as exc:
-            LOG.warning('Server %(uuid)s: it cannot be seen what its guest '
-                        'makes of its memory: %(exc)s',
-                        {'uuid': uuid, 'exc': exc})
+            LOG.warning('It cannot be seen what the guest makes of its '
+                        'memory: %s', exc, instance_uuid=uuid)
             found = request.found
         if (found.verdict in (outcome.CONFIRMED, outcome.PARTIAL) or
                 time.time() >= request.until):

@@ -205,7 +205,8 @@ class LiveGuest:
         try:
             return balloon.figures(self._guest._domain.memoryStats())
         except libvirt.libvirtError as exc:
-            LOG.debug('No statistics of the balloon: %s', exc)
+            LOG.debug('No statistics of the balloon: %s', exc,
+                      instance_uuid=self._guest.uuid)
             return None
 
     def agent(self, is_patient: bool) -> agent.GuestAgent:
