@@ -39,6 +39,7 @@ from nova_memhotplug.common import exclusions
 from nova_memhotplug.common import states
 from nova_memhotplug.core import compositions
 from nova_memhotplug.core import errors
+from nova_memhotplug.core import notes
 
 #: Server actions for which Nova asks the scheduler for a host.
 MOVES = ('migrate', 'os-migrateLive', 'resize', 'evacuate', 'unshelve',
@@ -126,6 +127,8 @@ class Preparer:
             if action in _ASK_HOST:
                 instance = self._settled(
                     context, instance, server_id, action)
+            if action == 'os-migrateLive':
+                _check_complete(instance)
         except exception.InstanceNotFound:
             return
         request_spec.sync(context, instance, is_host_down=(
@@ -194,6 +197,23 @@ class Preparer:
         return exclusions.request_of(
             instance.flavor, image_meta,
             _declared_arch(image_meta) or _host_arch(context, instance))
+
+
+def _check_complete(instance: ty.Any) -> None:
+    """Refuse to migrate a guest live that is giving memory back.
+
+    QEMU answers it that it is busy then (hw/virtio/virtio-mem.c,
+    virtio_mem_is_busy()). What the guest has is in the note, which its host
+    writes when that is over.
+
+    :raises webob.exc.HTTPConflict: with the sentence
+    """
+    seen = notes.read(instance.system_metadata.get(notes.KEY))
+    if seen is not None and seen.guest.is_giving_back:
+        guest = seen.guest
+        raise webob.exc.HTTPConflict(explanation=str(errors.GivingBack(
+            left_mb=guest.taken_mb - guest.asked_mb,
+            taken_mb=guest.taken_mb)))
 
 
 def _check_idle(instance: ty.Any, server_id: str, action: str) -> None:

@@ -120,7 +120,8 @@ def _running(report: planning.Report) -> Document:
     return {
         'boot_mb': guest.boot_mb,
         'current_mb': guest.present_mb,
-        'requested_mb': report.books_mb,
+        'requested_mb': (
+            report.books_mb + guest.asked_mb - guest.present_mb),
         'min_mb': (specs.model_of(report.spec).floor_mb(guest)
                    if report.known.source == planning.HOST else None),
         'max_mb': planner.ceiling_mb(guest, report.spec),
@@ -189,9 +190,14 @@ def _device(dev: device.MemoryDevice, size_mb: int) -> Document:
 
 
 def _plugged(dev: device.MemoryDevice) -> Document:
+    """Describe a device; what it holds and what the guest has of it are
+    the same for one that comes and goes whole.
+    """
     return _device(dev, dev.size_mb) | {
         'alias': dev.alias, 'slot': dev.slot,
-        'address': None if dev.base is None else hex(dev.base)}
+        'address': None if dev.base is None else hex(dev.base),
+        'capacity_mb': dev.extent_mb, 'requested_mb': dev.asked_mb,
+        'taken_mb': dev.taken_mb}
 
 
 def _guest(seen: observations.Observation) -> Document:
@@ -210,9 +216,9 @@ def _message(
     added_mb = sum(change.delta_mb for change in outlook.added)
     if added_mb:
         return 'Memory is being added: %d MiB.' % added_mb
-    if outlook.removed:
-        return 'The guest is being asked to give back %d MiB.' % sum(
-            -change.delta_mb for change in outlook.removed)
+    if outlook.wanted_mb < current_mb:
+        return ('The guest is being asked to give back %d MiB.'
+                % (current_mb - outlook.wanted_mb))
     if is_changed:
         return ('The server has %d MiB already; its flavor is being brought '
                 'to that.' % current_mb)

@@ -256,11 +256,11 @@ def _describe(context: ty.Any, instance: ty.Any, action: ty.Any) -> Known:
 
 
 def _outcome(details: str | None, status: str) -> outcome.Outcome | None:
-    """Read an outcome; it is recorded before a request ends."""
+    """Read an outcome; it is recorded before a request ends, or after."""
     found = outcome.parse(details)
     is_refusal = found is not None and found.verdict == outcome.REFUSED
-    return found if status == (
-        'failed' if is_refusal else 'done') else None
+    return found if status == 'done' or (
+        is_refusal and status == 'failed') else None
 
 
 def _message(context: ty.Any, details: str | None) -> str | None:

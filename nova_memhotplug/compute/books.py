@@ -107,6 +107,7 @@ class Books:
         self, context: ty.Any, instance: ty.Any, total_mb: int,
         cells_mb: Sequence[int], metadata: Metadata,
         flavor: ty.Any = None, ends_task: bool = False,
+        boot_mb: int | None = None,
     ) -> None:
         """Write a new total into the instance and the host's usage.
 
@@ -124,10 +125,13 @@ class Books:
         :param flavor: a flavor it changes to; None to keep its own
         :param ends_task: whether the resize ends with it, and so the task
             state
+        :param boot_mb: what of the total a fresh domain boots with, in MiB;
+            None for all
         :raises AccountingFailed: if its guest has other cells than Nova has
             on record
         """
-        record = _Record.resized(instance, total_mb, cells_mb, flavor)
+        record = _Record.resized(
+            instance, total_mb, cells_mb, flavor, boot_mb)
 
         @utils.synchronized(
             resource_tracker.COMPUTE_RESOURCE_SEMAPHORE, fair=True)
@@ -338,12 +342,13 @@ class _Record(ty.NamedTuple):
     @classmethod
     def resized(
         cls, instance: ty.Any, total_mb: int, cells_mb: Sequence[int],
-        flavor: ty.Any = None,
+        flavor: ty.Any, boot_mb: int | None,
     ) -> '_Record':
         """Make the record of an instance that has another total."""
         new = (flavor or instance.flavor).obj_clone()
         new.memory_mb = total_mb
-        new.extra_specs = accounting.with_total(new.extra_specs, total_mb)
+        new.extra_specs = accounting.with_total(
+            new.extra_specs, total_mb, boot_mb)
         topology = instance.numa_topology
         if topology is not None:
             nodes.check_cells(topology, cells_mb)

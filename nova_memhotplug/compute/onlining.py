@@ -19,15 +19,13 @@ has, the guest's memory blocks are looked at and brought online.
 """
 
 from collections.abc import Sequence
-import threading
 import typing as ty
 
-from nova import context as nova_context
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
 
-from nova_memhotplug.common import ahead
 from nova_memhotplug.common import options
+from nova_memhotplug.compute import errands
 from nova_memhotplug.compute import look
 from nova_memhotplug.core import device
 
@@ -38,20 +36,16 @@ LOG = logging.getLogger(__name__)
 class Onliner:
     """Brings memory online in the guests of a host, one after the other.
 
-    An agent may take its time, so this is done in a thread of its own, which
-    ends when there is nothing more to do.
-
     :param guests: the ``virt.guest.Guests`` of the host
-    :param agent_events: the ``virt.events.AgentEvents`` of the host
+    :param guest_events: the ``virt.events.GuestEvents`` of the host
     """
 
-    def __init__(self, guests: ty.Any, agent_events: ty.Any):
+    def __init__(self, guests: ty.Any, guest_events: ty.Any):
         self._guests = guests
-        self._events = agent_events
-        self._lock = threading.Lock()
-        # Servers to look at, in order, by UUID; each is there once.
-        self._waiting: dict[str, None] = {}
-        self._is_working = False
+        self._events = guest_events
+        self._errands = errands.Errands(
+            self._look_at,
+            'It cannot be seen whether the guest uses all of its memory')
         self._is_start = True
 
     def watch(self) -> None:
@@ -77,28 +71,8 @@ class Onliner:
 
         :param uuid: of its server; one that is not on this host is ignored
         """
-        if not CONF.memhotplug.online_guest_memory:
-            return
-        with self._lock:
-            self._waiting[uuid] = None
-            if self._is_working:
-                return
-            self._is_working = True
-        ahead.start(nova_context.get_admin_context(), self._work)
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._is_working = False
-                    return
-                uuid = next(iter(self._waiting))
-                del self._waiting[uuid]
-            try:
-                self._look_at(uuid)
-            except Exception as exc:
-                LOG.warning('It cannot be seen whether the guest uses all of '
-                            'its memory: %s', exc, instance_uuid=uuid)
+        if CONF.memhotplug.online_guest_memory:
+            self._errands.add(uuid)
 
     def _look_at(self, uuid: str) -> None:
         live = self._guests.find(uuid)

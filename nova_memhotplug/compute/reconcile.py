@@ -39,6 +39,7 @@ from nova_memhotplug.compute import books
 from nova_memhotplug.compute import due
 from nova_memhotplug.compute import follow
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import release
 from nova_memhotplug.compute import sweep
 from nova_memhotplug.core import domain
 from nova_memhotplug.core import drift
@@ -80,9 +81,11 @@ class Reconciler:
         self._books = ledger
         self._due = due.DueList()
         self._back_off = due.BackOff()
+        self._use = use
+        self._releases = release.Releases(guests, self)
         self._sweep = sweep.Sweep(
             host, guests, ledger, records, self._due, self, use,
-            follower)
+            follower, self._releases)
 
     def remember(
         self, instance: ty.Any, is_cut_short: bool = False,
@@ -94,6 +97,24 @@ class Reconciler:
             memory
         """
         self._due.remember(instance.uuid, is_cut_short)
+
+    def expect(self, instance: ty.Any) -> None:
+        """Follow a guest that was asked just now to give memory back.
+
+        :param instance: a ``nova.objects.Instance``
+        """
+        self._releases.expect(instance.uuid, is_new=True)
+
+    def size_changed(self, uuid: str) -> None:
+        """Follow a guest that has taken memory, or has given some back.
+
+        Some kernels leave what they take offline, and take no more until it
+        is brought online (facts-guests.md, 0.1).
+
+        :param uuid: UUID of its server
+        """
+        if not self._releases.has_changed(uuid):
+            self._use(uuid)
 
     def run_due(self) -> None:
         """Look at what needs it: at service start, all servers of the host.
@@ -298,7 +319,8 @@ class Reconciler:
                 context, instance, found.present_mb, found.cells_mb,
                 books.annotated(
                     books.read_metadata(context, instance),
-                    look.note_of(guest, instance)))
+                    look.note_of(guest, instance)),
+                boot_mb=guest.kept_boot_mb if guest else None)
             self._books.report(instance)
             if guest is not None:
                 self.tell(instance)

@@ -61,11 +61,13 @@ class _Commit(ty.NamedTuple):
     :param total_mb: RAM, in MiB
     :param cells_mb: RAM of each NUMA cell, in MiB
     :param flavor: the ``nova.objects.Flavor``
+    :param boot_mb: what of it a fresh domain boots with, in MiB; None for all
     """
 
     total_mb: int
     cells_mb: tuple[int, ...]
     flavor: ty.Any
+    boot_mb: int | None
 
     def is_in(self, instance: ty.Any) -> bool:
         """Tell whether an instance has it."""
@@ -157,12 +159,15 @@ class MemoryResize:
             self._check_alive(live)
             recording = self._record(
                 None if self._request is None else self._request.found)
+            total_mb, cells_mb = _reached(seen, plan)
+            boot_mb = seen.after.kept_boot_mb
             self._books.commit(
-                self._context, self._instance, wanted_mb, plan.own_cells_mb,
-                seen.annotate(metadata.result()), flavor, ends_task=True)
+                self._context, self._instance, total_mb, cells_mb,
+                seen.annotate(metadata.result()), flavor, ends_task=True,
+                boot_mb=boot_mb)
             recording.result()
             self._committed = _Commit(
-                wanted_mb, plan.own_cells_mb, self._instance.flavor)
+                total_mb, cells_mb, self._instance.flavor, boot_mb)
         except Exception as exc:
             LOG.warning('Memory could not be changed: %s', exc,
                         instance=self._instance)
@@ -174,9 +179,12 @@ class MemoryResize:
                 self._record_refusal(plan)
             raise
         self._reconciler.remember(self._instance)
-        LOG.info('Memory brought from %(present)d to %(wanted)d MiB.',
-                 {'present': plan.present_mb, 'wanted': wanted_mb},
-                 instance=self._instance)
+        if seen.after.is_giving_back:
+            self._reconciler.expect(self._instance)
+        LOG.info('Memory brought from %(present)d to %(total)d MiB; '
+                 '%(wanted)d MiB are wanted.', {
+                     'present': plan.present_mb, 'total': total_mb,
+                     'wanted': wanted_mb}, instance=self._instance)
 
     def _grow(
         self, seen: look.Look, plan: planner.Plan,
@@ -203,8 +211,8 @@ class MemoryResize:
     def _shrink(
         self, seen: look.Look, plan: planner.Plan, flavor: ty.Any,
     ) -> _Metadata:
-        """Take devices away, one after the other, and then give back what
-        was claimed for them.
+        """Have the guest give memory back, and then give back what was
+        claimed for what it has let go of.
 
         If that fails, the server has given up its memory all the same, and
         the periodic task follows.
@@ -223,7 +231,7 @@ class MemoryResize:
             self._books.claim(
                 self._context, self._instance,
                 self._books.allocation(self._context, self._instance),
-                plan.wanted_mb, plan.own_cells_mb, flavor)
+                *_reached(seen, plan), flavor)
         except errors.MemoryHotplugError as exc:
             LOG.warning('The claim of what the guest has given back stays '
                         'until the next periodic task: %s', exc,
@@ -316,7 +324,8 @@ class MemoryResize:
             # It was read just now.
             self._books.commit(
                 self._context, self._instance, done.total_mb, done.cells_mb,
-                self._instance.system_metadata, done.flavor)
+                self._instance.system_metadata, done.flavor,
+                boot_mb=done.boot_mb)
             self.report()
             return False
 
@@ -405,3 +414,18 @@ def _refusal(plan: planner.Plan, present_mb: int) -> outcome.Outcome:
         outcome.REFUSED, max(0, sign * (present_mb - plan.present_mb)),
         sign * (plan.wanted_mb - plan.present_mb), evidence,
         is_less=sign < 0)
+
+
+def _reached(
+    seen: look.Look, plan: planner.Plan,
+) -> tuple[int, tuple[int, ...]]:
+    """Say what the books are to hold: all that a guest may take (T10).
+
+    One that is asked to give memory back may take its time.
+
+    :returns: the total and that of each own cell, in MiB
+    """
+    guest = seen.after
+    if guest.kept_boot_mb is None:
+        return plan.wanted_mb, plan.own_cells_mb
+    return guest.present_mb, guest.own_cells_mb

@@ -29,6 +29,7 @@ from nova_memhotplug.compute import books
 from nova_memhotplug.compute import due
 from nova_memhotplug.compute import follow
 from nova_memhotplug.compute import look
+from nova_memhotplug.compute import release
 from nova_memhotplug.core import drift
 from nova_memhotplug.core import errors
 from nova_memhotplug.core import notes
@@ -70,6 +71,7 @@ class Sweep:
     :param corrector: corrects the books of one of them
     :param use: has a guest use what it was given, by the UUID of its server
     :param follower: the ``Follower`` of the host
+    :param releases: the guests that give memory back
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Sweep:
         records: placement.Placement, due_list: due.DueList,
         corrector: Corrector, use: Callable[[str], None],
         follower: follow.Follower,
+        releases: release.Releases,
     ):
         self._host = host
         self._guests = guests
@@ -86,6 +89,7 @@ class Sweep:
         self._corrector = corrector
         self._use = use
         self._follower = follower
+        self._releases = releases
         # What was said of a server, by its UUID: once is enough.
         self._said: dict[str, str] = {}
 
@@ -161,8 +165,8 @@ class Sweep:
     ) -> bool:
         """Look at one server.
 
-        :returns: whether it could be looked at; not while something is going
-            on with it
+        :returns: whether that was all; not while something is going on with
+            it
         """
         if instance.task_state or instance.vm_state == vm_states.RESIZED:
             return False
@@ -181,6 +185,10 @@ class Sweep:
             # Under the lock nobody is attaching anything.
             _locked(lambda _context, _instance: live.delete_orphans(),
                     together.context, instance)
+        is_giving_back = bool(guest and guest.is_giving_back)
+        if is_giving_back:
+            self._releases.expect(instance.uuid)
+            self._releases.look_at(instance.uuid)
         found = books.compare(
             instance, guest, together.allocated_mb(instance))
         if found.exists and self._has_room(together, instance, found):
@@ -188,7 +196,7 @@ class Sweep:
         elif live and (look.note_of(guest, instance) !=
                        instance.system_metadata.get(notes.KEY)):
             _locked(self._corrector.renew_note, together.context, instance)
-        return True
+        return not is_giving_back
 
     def _has_room(
         self, together: '_Together', instance: ty.Any, found: drift.Drift,

@@ -106,6 +106,17 @@ once have more time, in proportion. A guest whose agent answers but does not
 show the memory in this time has refused it: the device is taken away again and
 the resize fails.
 """),
+    cfg.IntOpt(
+        'shrink_timeout',
+        default=600, min=1,
+        help="""
+Seconds that a guest has to give back memory that it was asked for.
+
+This is about servers with the memory model ``virtio-mem``. A request for less
+memory ends when the hypervisor has taken it, and what the guest gives back
+after that is taken out of the books. What it still has after this time, it
+keeps.
+"""),
     cfg.BoolOpt(
         'online_guest_memory',
         default=True,

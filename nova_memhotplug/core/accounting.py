@@ -14,6 +14,8 @@
 
 from collections.abc import Mapping
 
+from nova_memhotplug.core import memory_spec
+
 #: An operator's override of what a flavor takes from placement (Nova,
 #: doc/source/user/flavors.rst, "Custom resource classes and standard
 #: resource classes to override").
@@ -39,21 +41,25 @@ def allocation_mb(total_mb: int, extra_specs: Mapping[str, str]) -> int:
 
 
 def with_total(
-    extra_specs: Mapping[str, str], total_mb: int,
+    extra_specs: Mapping[str, str], total_mb: int, boot_mb: int | None = None,
 ) -> dict[str, str]:
-    """Raise an override to a total that is above it.
+    """Raise an override to a total that is above it, and keep the floor.
 
     When the server moves, Nova claims the override of its flavor, and not its
     RAM (nova/scheduler/utils.py, ResourceRequest).
 
     :param extra_specs: the extra specs of the server's own flavor
     :param total_mb: RAM that it has, in MiB
+    :param boot_mb: what of it a fresh domain boots with, in MiB; None for all
     :returns: the extra specs
     """
+    specs = dict(extra_specs)
     override = str(extra_specs.get(OVERRIDE, '')).strip()
-    if not override.isdecimal() or not 0 < int(override) < total_mb:
-        return dict(extra_specs)
-    return dict(extra_specs) | {OVERRIDE: str(total_mb)}
+    if override.isdecimal() and 0 < int(override) < total_mb:
+        specs[OVERRIDE] = str(total_mb)
+    if boot_mb is not None:
+        specs[memory_spec.BOOT_MEMORY_MB] = str(boot_mb)
+    return specs
 
 
 def free_mb(

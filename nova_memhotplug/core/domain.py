@@ -128,6 +128,21 @@ class GuestMemory:
             dev.taken_mb for dev in self.devices if dev.is_ram)
 
     @property
+    def kept_boot_mb(self) -> int | None:
+        """Boot memory that a fresh domain has again, in MiB; None if that
+        has all of the server's RAM (design T4).
+        """
+        is_kept = any(dev.is_ours and dev.capacity_mb is not None
+                      for dev in self.devices)
+        return self.boot_mb if is_kept else None
+
+    @property
+    def is_giving_back(self) -> bool:
+        """Whether it has more of a device of ours than it was asked to."""
+        return any(dev.is_ours and dev.taken_mb > dev.asked_mb
+                   for dev in self.devices)
+
+    @property
     def used_slots(self) -> int:
         """Slots in use. A device without a slot uses none."""
         return sum(1 for dev in self.devices if dev.slot is not None)

@@ -196,6 +196,13 @@ class Shrink(Refused):
                'brought %(reach)s.')
 
 
+class BelowBootMemory(Shrink):
+    """The wanted total is less than what the guest has booted with."""
+
+    msg_fmt = ('%(wanted_mb)d MiB is less than the %(floor_mb)d MiB that this '
+               'server keeps while it runs, which is what it booted with.')
+
+
 class Unaligned(Refused):
     """The wanted total is not present size plus whole memory blocks."""
 
@@ -203,6 +210,14 @@ class Unaligned(Refused):
     msg_fmt = ('%(wanted_mb)d MiB is not possible: memory is added in steps '
                'of %(step_mb)d MiB to the %(present_mb)d MiB this server has. '
                '%(nearest)s')
+
+
+class UnalignedRequest(Unaligned):
+    """The wanted total is not what the guest keeps plus whole steps."""
+
+    msg_fmt = ('%(wanted_mb)d MiB is not possible: this server keeps '
+               '%(present_mb)d MiB while it runs, and has more in steps of '
+               '%(step_mb)d MiB. %(nearest)s')
 
 
 class AboveCeiling(Refused):
@@ -563,6 +578,24 @@ class NoFreeRegion(Refused):
                'ports know no more regions of memory: it has %(present)d, and '
                '%(needed)d more are needed. A hard reboot turns the added '
                'memory into boot memory.')
+
+
+class GivingBack(Refused):
+    """The guest does not give anything back while it is migrated live."""
+
+    code = 'giving_back'
+    msg_fmt = ('The guest of this server is giving back %(left_mb)d MiB, and '
+               'would stop to do so on the way to another host. Wait until it '
+               'has, or ask for %(taken_mb)d MiB again.')
+
+
+class NoMemoryDevice(Refused):
+    """The guest has no device that could be asked for memory."""
+
+    code = 'no_memory_device'
+    msg_fmt = ('The running guest was started without the memory device that '
+               'the memory model of its flavor asks for more, or for less. '
+               'Hard reboot the server to give it that device.')
 
 
 def by_code(code: str) -> type[MemoryHotplugError] | None:

@@ -161,13 +161,16 @@ def _runs(devices: Iterable[device.MemoryDevice]) -> list[list[ty.Any]]:
     """Sum up devices that are alike in successive slots.
 
     :returns: ``[first slot, how many, size in MiB, node]`` of each run, and
-        the model if it is not ``dimm``
+        the model if it is not ``dimm``; of our devices that are asked for
+        memory besides what they hold, were asked for and have given, in MiB
     """
     runs: list[list[ty.Any]] = []
     for dev in devices:
         kind: list[ty.Any] = [dev.size_mb, dev.node]
         if dev.model != device.DIMM:
             kind.append(dev.model)
+        if dev.is_ours and dev.capacity_mb is not None:
+            kind += [dev.capacity_mb, dev.requested_mb, dev.current_mb]
         if runs and runs[-1][2:] == kind and dev.slot == _slot_after(runs[-1]):
             runs[-1][1] += 1
         else:
@@ -184,7 +187,7 @@ def _devices(runs: ty.Any) -> Iterator[device.MemoryDevice]:
     if not isinstance(runs, list):
         raise ValueError('devices are a list')
     for run in runs:
-        if not isinstance(run, list) or len(run) not in (4, 5):
+        if not isinstance(run, list) or len(run) not in (4, 5, 8):
             raise ValueError('not a run of devices')
         first = _optional(run[0], _MAX_SLOTS)
         model = _name(run[4]) if run[4:] else device.DIMM
@@ -193,7 +196,16 @@ def _devices(runs: ty.Any) -> Iterator[device.MemoryDevice]:
                 model=model,
                 size_mb=_number(run[2]), node=_optional(run[3]),
                 slot=None if first is None else first + index,
-                is_ram=model in device.RAM_ELEMENTS)
+                is_ram=model in device.RAM_ELEMENTS, **_asked(run, index))
+
+
+def _asked(run: list[ty.Any], index: int) -> dict[str, ty.Any]:
+    """Read what our devices hold, were asked for and have given."""
+    if not run[5:]:
+        return {}
+    return dict(zip(('capacity_mb', 'requested_mb', 'current_mb'), (
+        _number(run[5]), _optional(run[6]), _optional(run[7])),
+        strict=True), alias='%s%d' % (device.ALIAS_PREFIX, index))
 
 
 def _number(

@@ -91,11 +91,11 @@ class Observation:
         A guest whose agent was not asked now, but has once spoken, counts as
         using all that it has: whoever adds memory asks again.
         """
-        answer, present_mb = self.answer, self.guest.present_mb
+        answer, taken_mb = self.answer, self.guest.taken_mb
         if answer is not None and not answer.has_all:
-            return max(self.guest.boot_mb, min(present_mb, answer.online_mb))
+            return max(self.guest.boot_mb, min(taken_mb, answer.online_mb))
         if answer is not None or self.heard_mb and not self.is_silent:
-            return present_mb
+            return taken_mb
         return None
 
 

@@ -244,7 +244,7 @@ def plan(
         rounds = model.plan(guest, Target(
             wanted_mb, step_mb, ceiling_mb(guest, spec), used_mb))
     found = Plan(guest.present_mb, wanted_mb, rounds,
-                 _own_cells_mb(guest, wanted_mb))
+                 _own_cells_mb(guest, rounds))
     limits.check_devices(guest.most_devices, len(guest.devices), (
         change.action == ATTACH for change in found.changes))
     return found
@@ -256,16 +256,18 @@ def _is_at(guest: domain.GuestMemory, wanted_mb: int) -> bool:
 
 
 def _own_cells_mb(
-    guest: domain.GuestMemory, wanted_mb: int,
+    guest: domain.GuestMemory, rounds: Rounds,
 ) -> tuple[int, ...]:
-    """Say what each own cell is to have, in MiB.
-
-    What is added to a guest is divided evenly, and what it gives back, too.
-    """
-    if not guest.own_cells:
-        return ()
-    each_mb = (wanted_mb - guest.present_mb) // len(guest.own_cells)
-    return tuple(cell_mb + each_mb for cell_mb in guest.own_cells_mb)
+    """Say what each own cell is to have, in MiB."""
+    devices = {dev.alias or str(place): dev
+               for place, dev in enumerate(guest.devices)}
+    for change in itertools.chain(*rounds):
+        name = change.device.alias or ''
+        devices[name] = change.device
+        if change.action == DETACH:
+            del devices[name]
+    return dataclasses.replace(
+        guest, devices=tuple(devices.values())).own_cells_mb
 
 
 def shares(guest: domain.GuestMemory, delta_mb: int) -> tuple[Share, ...]:
@@ -384,17 +386,19 @@ def _reach(
 
 def unaligned(
     guest: domain.GuestMemory, target: Target, base_mb: int,
+    kind: type[errors.Unaligned] = errors.Unaligned,
 ) -> Iterator[errors.Refused]:
     """Find out whether a total is in whole steps.
 
     :param guest: what the guest has
     :param target: the total
     :param base_mb: from which total on memory is added in steps, in MiB
+    :param kind: what it is refused as
     :returns: the refusal, if it is not
     """
     total_mb = total_step_mb(guest, target.step_mb)
     if not units.is_multiple(target.total_mb - base_mb, total_mb):
-        yield errors.Unaligned(
+        yield kind(
             wanted_mb=target.total_mb, step_mb=total_mb, present_mb=base_mb,
             nearest=_nearest(target, base_mb, total_mb))
 

@@ -160,6 +160,14 @@ class MemoryModel(abc.ABC):
             of a slot
         """
 
+    def settle(self, guest: domain.GuestMemory) -> planner.Rounds:
+        """Say how to have a guest keep what it does not give back.
+
+        :param guest: what its live domain has, more than it was asked to
+        :returns: the changes; none where it was asked only once
+        """
+        return ()
+
     @abc.abstractmethod
     def progress(
         self, guest: domain.GuestMemory, change: planner.Change,

@@ -81,7 +81,7 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         self._abilities = abilities.Abilities(self._host, self._prober)
         self._guests = guest.Guests(self._host)
         self._onliner = onlining.Onliner(
-            self._guests, events.AgentEvents(self._host))
+            self._guests, events.GuestEvents(self._host))
         self._reconciler: reconcile.Reconciler | None = None
         # Guests that are being started, by the UUID of the server.
         self._starts: dict[str, _Start] = {}
@@ -119,6 +119,9 @@ class MemHotplugLibvirtDriver(driver.LibvirtDriver):
         """
         if isinstance(event, events.AgentConnected):
             self._onliner.remember(event.get_instance_uuid())
+        elif isinstance(event, events.MemorySizeChanged):
+            if self._reconciler is not None:
+                self._reconciler.size_changed(event.get_instance_uuid())
         elif not (isinstance(event, virtevent.InstanceEvent) and
                   probe.is_probe(event.get_instance_uuid())):
             super().emit_event(event)

@@ -29,8 +29,16 @@ class AgentConnected(virtevent.InstanceEvent):
     """
 
 
-class AgentEvents:
-    """Has Nova's driver told when the agents of a host begin to listen.
+class MemorySizeChanged(virtevent.InstanceEvent):
+    """A guest has taken memory of a device, or has given some back.
+
+    After a reset of the guest it is 0, and then what it was
+    (facts-events.md, question 4).
+    """
+
+
+class GuestEvents:
+    """Has Nova's driver told what happens to the guests of a host.
 
     :param host: Nova's handle on the hypervisor
     """
@@ -55,6 +63,9 @@ class AgentEvents:
         connection.domainEventRegisterAny(
             None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
             _queue_connected, self._host)
+        connection.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE,
+            _queue_size_change, self._host)
         self._connection = connection
         return True
 
@@ -70,6 +81,18 @@ def _queue_connected(
     """
     if state == (
             libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED):
-        # Before Nova 33 the host had no handler of its own for events.
-        handler: ty.Any = getattr(host, '_event_handler', host)
-        handler._queue_event(AgentConnected(domain.UUIDString()))
+        _queue(host, AgentConnected(domain.UUIDString()))
+
+
+def _queue_size_change(
+    _connection: ty.Any, domain: ty.Any, _alias: str, _size_kib: int,
+    host: libvirt_host.Host,
+) -> None:
+    """Put an event into Nova's own queue, as above."""
+    _queue(host, MemorySizeChanged(domain.UUIDString()))
+
+
+def _queue(host: libvirt_host.Host, event: virtevent.InstanceEvent) -> None:
+    # Before Nova 33 the host had no handler of its own for events.
+    handler: ty.Any = getattr(host, '_event_handler', host)
+    handler._queue_event(event)

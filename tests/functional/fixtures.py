@@ -49,6 +49,8 @@ KIB_PER_MIB = 1024
 #: below that.
 FIRST_BASE = 0x100000000
 BLOCK_MIB = 128
+#: libvirt's number of the event.
+SIZE_CHANGE = 26
 _UUID = re.compile('[0-9a-f]{8}-[0-9a-f-]{27}')
 
 
@@ -69,6 +71,12 @@ class Domain(fakelibvirt.Domain):
     before_detach = staticmethod(lambda domain, alias: None)
     #: Whether the guest does not let go of a memory device, by its XML.
     keeps = staticmethod(lambda device: False)
+    #: What a guest has of a virtio-mem, in KiB, that has one amount and is
+    #: asked for another, by name of the device.
+    takes = staticmethod(lambda alias, current_kib, requested_kib:
+                         requested_kib)
+    #: What to do before a memory device is updated.
+    before_update = staticmethod(lambda domain, xml: None)
     #: Where the hosts have the emulator shim.
     shim_directory = None
     #: The hypervisors that a domain can migrate to, by the name of the host.
@@ -177,6 +185,51 @@ class Domain(fakelibvirt.Domain):
                      default=FIRST_BASE)
         plugged = _asked if _is_virtio(device) else _plugged
         self.live.append(plugged(device, behind))
+        self.let_guest_act()
+
+    def let_guest_act(self):
+        """Let the guest take, or give back, what it was asked to.
+
+        libvirt tells of each step (facts-events.md, question 4).
+        """
+        for device in filter(_is_virtio, self.live):
+            alias = device.find('alias').get('name')
+            requested, current = (
+                device.find('target/' + tag)
+                for tag in ('requested', 'current'))
+            before, current.text = current.text, str(self.takes(
+                alias, int(current.text), int(requested.text)))
+            callback, host = self._connection._event_callbacks.get(
+                SIZE_CHANGE, (None, None))
+            if callback and current.text != before:
+                callback(self._connection, self, alias, int(current.text),
+                         host)
+
+    def updateDeviceFlags(self, xml, flags):
+        """Update a virtio-mem, as libvirt 11.3 does (facts-guests.md, 0.4):
+        nothing of it may differ but what is requested.
+        """
+        self.before_update(self, xml)
+        wanted = etree.fromstring(xml)
+        alias = wanted.find('alias').get('name')
+        found = [one for devices in (self.live, self.persistent)
+                 for one in _find(devices, alias)]
+        if len(found) < 2 or not alias.startswith('ua-'):
+            raise libvirt_error(8, 'invalid argument: memory not found')
+        requested = wanted.findtext('target/requested')
+        if int(requested) > _size_kib(found[0]):
+            raise libvirt_error(
+                35, 'XML error: requested size must be smaller than or equal '
+                'to @size (%dKiB)' % _size_kib(found[0]))
+        before = _copy(found[0])
+        for tag in ('requested', 'current'):
+            before.find('target/' + tag).text = wanted.findtext(
+                'target/' + tag)
+        assert etree.tostring(before) == etree.tostring(wanted), xml
+        for device in found:
+            device.find('target/requested').text = requested
+        self.let_guest_act()
+        return 0
 
     def attachDeviceFlags(self, xml, flags):
         if not xml.startswith('<memory'):
@@ -356,13 +409,13 @@ def _is_virtio(device):
 
 
 def _asked(device, base):
-    """Return a virtio-mem as it is in a live domain, of which the guest takes
-    what it is asked to at once.
-    """
+    """Return a virtio-mem as it is in a live domain."""
     device = _copy(device)
     target = device.find('target')
-    etree.SubElement(target, 'current', unit='KiB').text = target.findtext(
-        'requested')
+    if target.find('current') is not None:
+        # It comes from another host.
+        return device
+    etree.SubElement(target, 'current', unit='KiB').text = '0'
     etree.SubElement(target, 'address', base=hex(base))
     if device.find('alias') is None:
         etree.SubElement(device, 'alias', name='virtiomem0')
@@ -462,6 +515,7 @@ class MemoryLibvirtFixture(fixtures.Fixture):
         for name, value in (
                 ('VIR_DOMAIN_START_AUTODESTROY', 2),
                 ('VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE', 18),
+                ('VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE', SIZE_CHANGE),
                 ('VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED',
                  1)):
             self.useFixture(fixtures.MonkeyPatch(

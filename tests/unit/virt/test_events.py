@@ -21,10 +21,11 @@ UUID = '1f5a5d4e-52b4-4d8c-b2a4-6a3f0e5b7c11'
 #: libvirt's numbers (include/libvirt/libvirt-domain.h).
 LIBVIRT = types.SimpleNamespace(
     VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE=18,
+    VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE=26,
     VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED=1)
 
 
-class TestAgentEvents(testtools.TestCase):
+class TestGuestEvents(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
@@ -32,14 +33,16 @@ class TestAgentEvents(testtools.TestCase):
         patch.start()
         self.addCleanup(patch.stop)
         self.host = mock.Mock()
-        self.events = events.AgentEvents(self.host)
+        self.events = events.GuestEvents(self.host)
 
     def test_once_for_each_connection(self):
         self.assertTrue(self.events.listen())
         self.assertFalse(self.events.listen())
         first = self.host.get_connection()
-        first.domainEventRegisterAny.assert_called_once_with(
-            None, 18, mock.ANY, self.host)
+        self.assertEqual(
+            [mock.call(None, number, mock.ANY, self.host)
+             for number in (18, 26)],
+            first.domainEventRegisterAny.mock_calls)
         self.host.get_connection.return_value = mock.Mock()
         self.assertTrue(self.events.listen())
         self.assertFalse(self.events.listen())
@@ -51,19 +54,34 @@ class TestAgentEvents(testtools.TestCase):
         connection.domainEventRegisterAny.side_effect = None
         self.assertTrue(self.events.listen())
 
+    def registered(self, number):
+        return next(
+            call.args[2:] for call in
+            self.host.get_connection().domainEventRegisterAny.mock_calls
+            if call.args[1] == number)
+
+    def test_each_size_is_told_of(self):
+        self.events.listen()
+        callback, host = self.registered(26)
+        domain = mock.Mock()
+        domain.UUIDString.return_value = UUID
+        callback(mock.sentinel.connection, domain, 'ua-x', 131072, host)
+        (event,), _more = self.host._event_handler._queue_event.call_args
+        self.assertIsInstance(event, events.MemorySizeChanged)
+        self.assertEqual(UUID, event.get_instance_uuid())
+
     def test_only_connected_agents_are_told_of(self):
         self._test_told(self.host._event_handler._queue_event)
 
     def test_before_nova_33(self):
         """The host itself has the queue (nova/virt/libvirt/host.py)."""
         self.host = mock.Mock(spec=('get_connection', '_queue_event'))
-        self.events = events.AgentEvents(self.host)
+        self.events = events.GuestEvents(self.host)
         self._test_told(self.host._queue_event)
 
     def _test_told(self, queue):
         self.events.listen()
-        (_none, _number, callback, host), _more = (
-            self.host.get_connection().domainEventRegisterAny.call_args)
+        callback, host = self.registered(18)
         domain = mock.Mock()
         domain.UUIDString.return_value = UUID
         callback(mock.sentinel.connection, domain, 2, 1, host)
