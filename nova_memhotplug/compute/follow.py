@@ -23,10 +23,8 @@ import threading
 import time
 import typing as ty
 
-from nova import context as nova_context
 from oslo_log import log as logging
 
-from nova_memhotplug.common import ahead
 from nova_memhotplug.common import history
 from nova_memhotplug.common import options
 from nova_memhotplug.compute import look
@@ -121,7 +119,9 @@ class Follower:
             if self._is_working:
                 return
             self._is_working = True
-        ahead.start(nova_context.get_admin_context(), self._work)
+        # The service does not wait for it when it stops: it goes on with it
+        # when it starts.
+        threading.Thread(target=self._work, daemon=True).start()
 
     def resume(
         self, context: ty.Any, instance: ty.Any, guest: domain.GuestMemory,
@@ -166,19 +166,16 @@ class Follower:
 
         :returns: the end of a request; None to look again
         """
+        found, is_over = request.found, time.time() >= request.until
         try:
-            found = self._judge(uuid, request)
+            live = self._guests.find(uuid)
+            if live is None or not live.is_running():
+                is_over = True
+            else:
+                found = request.judge(live.read(), live.balloon())
         except Exception as exc:
             LOG.warning('It cannot be seen what the guest makes of its '
                         'memory: %s', exc, instance_uuid=uuid)
-            found = request.found
-        if (found.verdict in (outcome.CONFIRMED, outcome.PARTIAL) or
-                time.time() >= request.until):
+        if is_over or found.verdict in (outcome.CONFIRMED, outcome.PARTIAL):
             return dataclasses.replace(found, is_open=False)
         return None
-
-    def _judge(self, uuid: str, request: Request) -> outcome.Outcome:
-        live = self._guests.find(uuid)
-        if live is None or not live.is_running():
-            return request.found
-        return request.judge(live.read(), live.balloon())

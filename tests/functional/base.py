@@ -83,12 +83,22 @@ class MemoryTestBase(base.ServersTestBase):
             fixtures.MemoryLibvirtFixture())
         # Nobody waits for that look, and a test may be over before it.
         self.stub_out('nova_memhotplug.compute.resize.SECONDS_AFTER', 0)
+        # No guest has statistics, so none is followed for them.
+        self.flags(mem_stats_period_seconds=0, group='libvirt')
+        self.addCleanup(self._forget_requests)
         self.flags(shim_directory=self.memory_libvirt.shim_directory,
                    group='memhotplug')
         self.flags(weight_classes=[], group='filter_scheduler')
         # Nova's own default; its tests have both kinds sent, to nobody.
         self.flags(notification_format='unversioned', group='notifications')
         self.start_compute('compute1', self.host_info())
+
+    def _forget_requests(self):
+        """Have nobody follow a guest of this test after it."""
+        for compute in self.computes.values():
+            reconciler = getattr(compute.driver, '_reconciler', None)
+            if reconciler is not None:
+                reconciler._sweep._follower._requests.clear()
 
     def host_info(self):
         """Describe the host: 2 NUMA nodes, 8 CPUs, 16 GiB."""

@@ -26,6 +26,7 @@ class BalloonTestBase(base.MemoryTestBase):
     def setUp(self):
         super().setUp()
         self.stub_out('nova_memhotplug.compute.follow.INTERVAL', 0.05)
+        self.flags(mem_stats_period_seconds=10, group='libvirt')
         self.told = {}
         self.memory_libvirt.domain.balloon = staticmethod(
             lambda domain: self.told)

@@ -788,4 +788,4 @@ class TestGuestAgent(base.MemoryTestBase):
         self.assertEqual((False, None), (
             guest['agent'], guest['confirmed']))
         self.assertEqual(
-            ('unconfirmed', 0, 512, 'none', False), self.outcome(server))
+            ('unconfirmed', 0, 512, 'none', True), self.outcome(server))
