@@ -40,9 +40,10 @@ INTERVAL = 1
 #: For how many periods of the statistics a guest is followed. What it tells
 #: first may be of a moment when it was about to use the memory.
 PERIODS = 2.5
-#: Seconds for which a guest is followed that takes or gives back memory bit by
-#: bit.
-PENDING = 900
+#: Seconds for which a guest that takes or gives back memory bit by bit is
+#: followed longer than others wait for it: then it keeps the rest, within one
+#: period, and that is to be seen (``compute.release``).
+ALLOWANCE = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Request:
     def until(self) -> float:
         """How long it is followed, in seconds since the epoch."""
         if self.found.verdict == outcome.PENDING:
-            return self.since + PENDING
+            return self.since + CONF.memhotplug.shrink_timeout + ALLOWANCE
         return self.since + PERIODS * CONF.libvirt.mem_stats_period_seconds
 
     def judge(
