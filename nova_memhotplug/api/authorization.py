@@ -49,17 +49,18 @@ def enforcer() -> ty.Any:
     return made
 
 
-def authorize(context: ty.Any, rule: str, instance: ty.Any) -> None:
-    """Check whether a user may do something with a server.
+def authorize(context: ty.Any, rule: str, target: ty.Any) -> None:
+    """Check whether a user may do something with a server, or a project.
 
     :param context: the request context
     :param rule: one of the names in ``policies.server_memory``
-    :param instance: the ``nova.objects.Instance`` it is about
+    :param target: the ``nova.objects.Instance`` it is about; the context
+        itself for the servers of its project
     :raises nova.exception.PolicyNotAuthorized: if not
     """
     try:
         enforcer().authorize(
-            rule, _target(instance), context, do_raise=True,
+            rule, _target(target), context, do_raise=True,
             exc=exception.PolicyNotAuthorized, action=rule)
     except policy.InvalidScope:
         raise exception.PolicyNotAuthorized(action=rule)
@@ -142,6 +143,5 @@ def _migration(name: str, to_host: bool) -> str:
     return chosen if to_host and chosen in known else rule
 
 
-def _target(instance: ty.Any) -> dict[str, str]:
-    return {'project_id': instance.project_id,
-            'user_id': instance.user_id}
+def _target(owned: ty.Any) -> dict[str, str]:
+    return {'project_id': owned.project_id, 'user_id': owned.user_id}

@@ -93,6 +93,32 @@ class Report:
     outlook: planner.Outlook | None = None
 
 
+def at_hand(instance: ty.Any) -> Report:
+    """Say what the record of a server tells of its memory.
+
+    :param instance: a ``nova.objects.Instance``, with flavor and system
+        metadata
+    :returns: what can be said without asking anybody
+    """
+    try:
+        spec = specs.spec_of(instance.flavor)
+    except errors.InvalidSpec:
+        spec = None
+    seen = None
+    if spec and instance.vm_state in states.HAS_LIVE_DOMAIN:
+        seen = _noted(instance)
+    return Report(Known(NOTE if seen else FLAVOR, seen), spec,
+                  instance.flavor.memory_mb)
+
+
+def _noted(instance: ty.Any) -> observations.Observation | None:
+    """Read the note of a server, if it agrees with the books."""
+    seen = notes.read(instance.system_metadata.get(notes.KEY))
+    if seen and seen.guest.present_mb != instance.flavor.memory_mb:
+        return None
+    return seen
+
+
 class Inquiry:
     """Looks at one server for one request. Whoever is asked is asked once.
 
@@ -258,13 +284,11 @@ class Inquiry:
 
         :returns: what it says; None if there is none that can be believed
         """
-        instance = self._instance
-        seen = notes.read(instance.system_metadata.get(notes.KEY))
-        if (seen is None or seen.is_hearsay or
-                seen.guest.present_mb != instance.flavor.memory_mb):
+        seen = _noted(self._instance)
+        if seen is None or seen.is_hearsay:
             return None
         return dataclasses.replace(seen, excluded=exclusions.excluded(
-            instance, seen.guest.arch))
+            self._instance, seen.guest.arch))
 
     def _ask_host(self) -> Known:
         if not self._is_host_up():

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Nova's router with two more things on stock paths.
+"""Nova's router with the memory of servers and a list of it.
 
 The actions of Nova that move a server are prepared first (``api.moves``).
 ``api-paste.ini`` names this router in one line::
@@ -38,11 +38,15 @@ ROUTES = (
         'GET': [lambda: wsgi.Resource(server_memory.ServerMemoryController()),
                 'index'],
     }),
+    ('/os-server-memory', {
+        'GET': [lambda: wsgi.Resource(server_memory.ProjectController()),
+                'index'],
+    }),
 )
 
 
 class APIRouter(routes.APIRouterV21):
-    """Nova's API, ``os-memory`` and the action ``resizeMemory``."""
+    """Nova's API, ``os-memory``, its list and the action ``resizeMemory``."""
 
     def __init__(self) -> None:
         super().__init__(custom_routes=ROUTES)

@@ -26,6 +26,7 @@ import webob.exc
 
 from nova_memhotplug.api import authorization
 from nova_memhotplug.api import faults
+from nova_memhotplug.api import planning
 from nova_memhotplug.api import resize
 from nova_memhotplug.api.schemas import server_memory as schema
 from nova_memhotplug.api import views
@@ -50,6 +51,31 @@ def _with_refusals(
             raise webob.exc.HTTPNotFound(explanation=exc.format_message())
 
     return wrapper
+
+
+class ProjectController(wsgi.Controller):
+    """``/os-server-memory``: the servers of a project, in pages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._nova_api = nova_compute_api.API()
+
+    @wsgi.expected_errors((400, 403))
+    @validation.query_schema(schema.list_query)
+    def index(self, req: wsgi.Request) -> views.Document:
+        """List what is known of their memory without asking a host."""
+        context = req.environ['nova.context']
+        authorization.authorize(context, policies.LIST, context)
+        limit, marker = common.get_limit_and_marker(req)
+        try:
+            found = self._nova_api.get_all(
+                context, {'project_id': context.project_id,
+                          'deleted': False}, limit, marker,
+                ['flavor', 'system_metadata'])
+        except exception.MarkerNotFound as exc:
+            raise webob.exc.HTTPBadRequest(explanation=exc.format_message())
+        return views.ProjectView().index(req, [
+            (instance, planning.at_hand(instance)) for instance in found])
 
 
 class ServerMemoryController(wsgi.Controller):

@@ -17,7 +17,10 @@ another version does not change what the API says.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import typing as ty
+
+from nova.api.openstack import common
 
 from nova_memhotplug.api import planning
 from nova_memhotplug.common import history
@@ -112,6 +115,35 @@ def _usable(
         usable_mb = seen.guest.present_mb - seen.offline_mb
         evidence = outcome.BALLOON
     return {'usable_mb': usable_mb, 'usable_evidence': evidence}
+
+
+class ProjectView(common.ViewBuilder):
+    """The servers of a project, with links as Nova has them."""
+
+    def index(
+        self, req: ty.Any, servers: Sequence[tuple[ty.Any, planning.Report]],
+    ) -> Document:
+        """Describe a page of servers.
+
+        :param req: the ``wsgi.Request``
+        :param servers: each ``nova.objects.Instance``, and what can be said
+            of it
+        :returns: the body of the answer; sizes in MiB
+        """
+        listed = [{'id': instance.uuid, 'name': instance.display_name,
+                   'memory': _summary(report)}
+                  for instance, report in servers]
+        links = self._get_collection_links(
+            req, listed, 'os-server-memory', 'id')
+        return {'servers': listed} | (
+            {'servers_links': links} if links else {})
+
+
+def _summary(report: planning.Report) -> Document:
+    memory = _running(report) if report.known.seen else _stopped(report)
+    return {key: memory[key] for key in (
+        'boot_mb', 'current_mb', 'max_mb', 'slots')} | {
+            'source': report.known.source}
 
 
 def _running(report: planning.Report) -> Document:

@@ -87,6 +87,29 @@ def _json_or_error(response: ty.Any) -> Document:
         '%s (%s)' % (message or response.reason, status))
 
 
+def list_servers(
+    compute: ty.Any, limit: int | None = None, marker: str | None = None,
+) -> Iterator[Document]:
+    """Fetch the memory of all servers of the project.
+
+    :param compute: the SDK's compute proxy
+    :param limit: how many servers at the most; None for all
+    :param marker: ID of the server behind which to begin; None for the first
+    :returns: the ``servers`` of the API, page by page
+    :raises: CommandError
+    """
+    while limit is None or limit > 0:
+        params = {'limit': limit, 'marker': marker}
+        page = _json_or_error(compute.get('/os-server-memory', params={
+            key: value for key, value in params.items()
+            if value is not None}))
+        yield from page['servers']
+        if not page.get('servers_links'):
+            return
+        marker = page['servers'][-1]['id']
+        limit = limit and limit - len(page['servers'])
+
+
 class MemoryClient:
     """Memory of one server, over the compute proxy of openstacksdk."""
 

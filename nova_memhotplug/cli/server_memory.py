@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""``openstack server memory show``, ``plan`` and ``set``."""
+"""``openstack server memory list``, ``show``, ``plan`` and ``set``."""
 
 import argparse
 from collections.abc import Iterator
@@ -85,6 +85,19 @@ def parse_size(text: str) -> Size:
     return Size(-mb if sign == '-' else mb, bool(sign))
 
 
+def parse_number(text: str) -> int:
+    """Read the value of ``--limit``.
+
+    :param text: a whole number, at least 1
+    :returns: the number
+    :raises: argparse.ArgumentTypeError
+    """
+    if not re.fullmatch(r'[0-9]+', text) or int(text) == 0:
+        raise argparse.ArgumentTypeError(
+            "'%s' is no number of servers: give 1 or more" % text)
+    return int(text)
+
+
 def parse_timeout(text: str) -> int:
     """Read the value of ``--timeout``.
 
@@ -99,7 +112,7 @@ def parse_timeout(text: str) -> int:
 
 
 class _MemoryCommand(command.ShowOne):
-    """What the three commands have in common."""
+    """What the commands for one server have in common."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -125,6 +138,32 @@ class _MemoryCommand(command.ShowOne):
             FORMATS[key](value)
             if key in FORMATS and (value is not None or key in NULLABLE)
             else value for key, value in data.items())
+
+
+class ListServerMemory(command.Lister):
+    """List the memory of the servers of the project"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--limit', metavar='<number>', type=parse_number,
+            help='Number of servers to list at the most (default: all)')
+        parser.add_argument(
+            '--marker', metavar='<server>',
+            help='ID of the last server of the list before')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace,
+    ) -> tuple[tuple[str, ...], Iterator[tuple[ty.Any, ...]]]:
+        found = client.list_servers(
+            self.app.client_manager.sdk_connection.compute,
+            parsed_args.limit, parsed_args.marker)
+        return ('id', 'name', 'boot_mb', 'current_mb', 'max_mb', 'slots'), (
+            (server['id'], server['name'], memory['boot_mb'],
+             memory['current_mb'], memory['max_mb'],
+             columns.SlotsColumn(memory['slots']))
+            for server in found for memory in [server['memory']])
 
 
 class ShowServerMemory(_MemoryCommand):

@@ -215,6 +215,11 @@ _COMPUTE: _Callables = (
 _API: _Callables = (
     *_SHARED,
     ('nova.compute.api.check_instance_host', 'check_is_up'),
+    ('nova.compute.api.API.get_all',
+     'self context search_opts limit marker expected_attrs'),
+    ('nova.api.openstack.common.get_limit_and_marker', 'request'),
+    ('nova.api.openstack.common.ViewBuilder._get_collection_links',
+     'self request items collection_name id_key'),
     ('nova.compute.instance_list.get_instance_objects_sorted',
      'ctx filters limit marker expected_attrs sort_keys sort_dirs'),
     ('nova.api.validation.extra_specs.base.ExtraSpecValidator.validate',

@@ -17,6 +17,7 @@ import typing as ty
 from oslo_policy import policy
 
 SHOW = 'memhotplug:server_memory:show'
+LIST = 'memhotplug:server_memory:list'
 RESIZE = 'memhotplug:server_memory:resize'
 
 # Nova's own personas (nova/policies/base.py).
@@ -30,6 +31,12 @@ RULES = [
         description='Show the memory of a server and plan its growth.',
         operations=[{'method': 'GET',
                      'path': '/servers/{server_id}/os-memory'}],
+        scope_types=['project']),
+    policy.DocumentedRuleDefault(
+        name=LIST,
+        check_str=_READER,
+        description='List the memory of all servers of a project.',
+        operations=[{'method': 'GET', 'path': '/os-server-memory'}],
         scope_types=['project']),
     policy.DocumentedRuleDefault(
         name=RESIZE,

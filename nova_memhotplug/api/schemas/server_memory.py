@@ -45,6 +45,17 @@ resize_memory = {
     'additionalProperties': False,
 }
 
+#: Nova's own paging. What else there is in a query, it ignores.
+list_query = {
+    'type': 'object',
+    'properties': {
+        'limit': parameter_types.multi_params(
+            parameter_types.non_negative_integer),
+        'marker': parameter_types.multi_params({'type': 'string'}),
+    },
+    'additionalProperties': True,
+}
+
 #: A query parameter may be given several times, so Nova checks lists.
 show_query = {
     'type': 'object',

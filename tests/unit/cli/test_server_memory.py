@@ -142,6 +142,55 @@ class CommandTestCase(testtools.TestCase):
         return dict(zip(names, values))
 
 
+class ListTestCase(testtools.TestCase):
+
+    SLOTS = {'total': 8, 'used': 1, 'free': 7}
+
+    def page(self, *names, is_last=False):
+        body = {'servers': [{
+            'id': 'id-' + name, 'name': name, 'memory': {
+                'boot_mb': 512, 'current_mb': 1024, 'max_mb': 4096,
+                'slots': self.SLOTS, 'source': 'note'}} for name in names]}
+        links = {} if is_last else {'servers_links': [{'rel': 'next'}]}
+        return answer(200, body | links)
+
+    def list(self, pages, *argv):
+        app = mock.Mock()
+        compute = app.client_manager.sdk_connection.compute
+        compute.get.side_effect = pages
+        cmd = server_memory.ListServerMemory(app, None)
+        parsed = cmd.get_parser('openstack server memory').parse_args(argv)
+        names, rows = cmd.take_action(parsed)
+        rows = [dict(zip(names, row)) for row in rows]
+        return rows, [call.kwargs['params']
+                      for call in compute.get.call_args_list]
+
+    def test_pages(self):
+        rows, asked = self.list([
+            self.page('a', 'b'), self.page('c', is_last=True)])
+        self.assertEqual(['a', 'b', 'c'], [row['name'] for row in rows])
+        self.assertEqual([{}, {'marker': 'id-b'}], asked)
+        self.assertEqual('1 of 8 used', rows[0].pop('slots').human_readable())
+        self.assertEqual({
+            'id': 'id-a', 'name': 'a', 'boot_mb': 512, 'current_mb': 1024,
+            'max_mb': 4096}, rows[0])
+
+    def test_limit(self):
+        """A cloud may have smaller pages."""
+        rows, asked = self.list(
+            [self.page('a', 'b'), self.page('c')], '--limit', '3',
+            '--marker', 'id-x')
+        self.assertEqual(3, len(rows))
+        self.assertEqual([{'limit': 3, 'marker': 'id-x'},
+                          {'limit': 1, 'marker': 'id-b'}], asked)
+
+    def test_refused(self):
+        exc = self.assertRaises(
+            exceptions.CommandError, self.list,
+            [fault(400, 'marker [x] not found')], '--marker', 'x')
+        self.assertIn('marker [x] not found', str(exc))
+
+
 class ShowTestCase(CommandTestCase):
 
     def show(self, compute):
@@ -558,6 +607,11 @@ class ArgumentsTestCase(testtools.TestCase):
         exc = self.assertRaises(argparse.ArgumentTypeError,
                                 server_memory.parse_size, text)
         self.assertIn('total in MiB (8192, or 8G)', str(exc))
+
+    @ddt.data('', '0', '-1', '1.5', 'x')
+    def test_bad_number(self, text):
+        self.assertRaises(argparse.ArgumentTypeError,
+                          server_memory.parse_number, text)
 
     @ddt.data('', '0', '-1', '1.5', 'x')
     def test_bad_timeout(self, text):
