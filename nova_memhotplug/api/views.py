@@ -169,14 +169,19 @@ def _running(report: planning.Report) -> Document:
 
 
 def _stopped(report: planning.Report) -> Document:
-    """Describe a server by what it would boot with: its whole total."""
+    """Describe a server by what it would start with.
+
+    That is its whole total, as boot memory unless its memory model starts it
+    with what it has first booted with.
+    """
     spec, books_mb = report.spec, report.books_mb
+    boot_mb = spec and spec.boot_memory_mb or books_mb
     has_room = spec is not None and spec.max_memory_mb > books_mb
     return {
-        'boot_mb': books_mb,
+        'boot_mb': boot_mb,
         'current_mb': books_mb,
         'requested_mb': books_mb,
-        'min_mb': books_mb,
+        'min_mb': boot_mb,
         'max_mb': spec.max_memory_mb if spec else books_mb,
         'step_mb': None,
         'slots': _slots(spec.slots if spec and has_room else 0, 0),

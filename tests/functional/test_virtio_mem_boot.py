@@ -113,6 +113,9 @@ class TestLifecycle(LifecycleBase):
         self._reboot_server(self.server, hard=False)
         self.assert_asked()
         self._stop_server(self.server)
+        memory = self.show(self.server)[1]['memory']
+        self.assertEqual((FIRST_MB, TOTAL_MB), (
+            memory['boot_mb'], memory['current_mb']))
         self._start_server(self.server)
         self.assert_asked()
         self._rescue_server(self.server)
