@@ -89,8 +89,6 @@ class MemoryTestBase(base.ServersTestBase):
         self.flags(shim_directory=self.memory_libvirt.shim_directory,
                    group='memhotplug')
         self.flags(weight_classes=[], group='filter_scheduler')
-        # Nova's own default; its tests have both kinds sent, to nobody.
-        self.flags(notification_format='unversioned', group='notifications')
         self.start_compute('compute1', self.host_info())
 
     def _forget_requests(self):
