@@ -11,12 +11,18 @@
 #    under the License.
 """Guests that boot with a virtio-mem, on both architectures at once."""
 
+import os
+
+import ddt
+
 from tests.live import base
 from tests.live import cloud
 from tests.live import hosts
 
 #: What the servers have, and what of it is boot memory, in MiB.
 TOTAL_MB, BOOT_MB, CEILING_MB = 1024, 512, 2048
+#: How often a server is brought up and down; many rounds take long.
+ROUNDS = int(os.environ.get('MEMHOTPLUG_ROUNDS', '1'))
 
 
 class VirtioMemTest(base.LiveTest):
@@ -61,3 +67,46 @@ class VirtioMemTest(base.LiveTest):
         self.assertEqual(
             (BOOT_MB, CEILING_MB), (guest.boot_mb, guest.max_mb))
         return guest.taken_mb == TOTAL_MB and guest.devices
+
+
+@ddt.ddt
+class BothWaysTest(base.LiveTest):
+
+    @ddt.data(*cloud.ARCHS)
+    def test_up_and_down(self, arch):
+        """Any total can be had, also after the guest has moved; no book
+        drifts.
+        """
+        server = self.boot(
+            arch, 'elastic-vmem', image='memhotplug-%s-movable' % arch)
+        for number in range(ROUNDS):
+            self.bring(server, 3072)
+            self.bring(server, 1024)
+            if number == 0:
+                hosts.migrate_live(server)
+            self.bring(server, 2048)
+            self.bring(server, BOOT_MB)
+        self.assertEqual(
+            BOOT_MB, hosts.read_domain(server).boot_mb)
+
+    def bring(self, server, total_mb):
+        """Ask for a total; the guest has it, and then the books have."""
+        self.grow(server, total_mb)
+        server.wait_guest(
+            '%d MiB on node 1' % (total_mb - BOOT_MB),
+            lambda guest: guest['nodes'].get(1, 0) ==
+            (total_mb - BOOT_MB) * base.MIB_KB)
+        cloud.until(
+            60, '%d MiB in the books' % total_mb,
+            lambda: server.books() == (total_mb, total_mb),
+            lambda: '%s %s' % (server.books(), server.memory()))
+        self.assert_total(server, total_mb)
+        outcome = cloud.until(
+            60, 'the end of the resize', lambda: self.final(server))
+        self.assertEqual(('confirmed', True), (
+            outcome['verdict'], outcome['final']), outcome)
+
+    @staticmethod
+    def final(server):
+        outcome = (server.memory()['last_resize'] or {}).get('outcome')
+        return outcome if outcome and outcome['final'] else None
