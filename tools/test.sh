@@ -53,7 +53,7 @@ FAULTS_OF_ALL=12
 # Tests of the tier live that all leaves out: they are done on x86_64, and what
 # is special about aarch64 is in those that stay; and one that starts dozens of
 # trial guests.
-LEFT_OUT_OF_ALL='(LostDevice|HugePages)Test\..*_aarch64'
+LEFT_OUT_OF_ALL='(LostDevice|HugePages|BothWays)Test\..*_aarch64'
 LEFT_OUT_OF_ALL+='|test_table_of_the_host'
 LIVE_OPTIONS=()
 
