@@ -50,7 +50,8 @@ def main():
         sys.exit('faults: %s' % exc)
     rounds.clean(machine)
     subject_mod.wait_alone(machine.host)
-    subject = subject_mod.Subject(books_mod.Books(machine))
+    subject = subject_mod.Subject(
+        books_mod.Books(machine), args.flavor or subject_mod.FLAVORS)
     try:
         outcomes = _run(
             rounds.Runner(machine, subject, seed), chosen, seed)
@@ -69,6 +70,9 @@ def _parser():
         '--only', action='append', metavar='FAULT',
         choices=sorted(faults.FAULTS | faults.SLOW_FAULTS),
         help='only this fault; may be repeated')
+    parser.add_argument(
+        '--flavor', action='append', choices=subject_mod.FLAVORS,
+        help='only servers of this flavor; may be repeated')
     parser.add_argument('--slow', action='store_true',
                         help='also the faults that take minutes')
     return parser

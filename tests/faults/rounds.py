@@ -112,12 +112,18 @@ class Runner:
         return self._judge(name, fault, attempt, before_mb)
 
     def _step_mb(self, fault, rng):
-        """Choose what a server is to get, or to give back: its last device."""
-        devices = self._subject.server.memory()['devices']
-        if (devices and not fault.is_of_growth and
-                rng.random() < SHRINKING):
-            return -devices[-1]['size_mb']
-        return rng.choice(STEPS_MB)
+        """Choose what a server is to get, or to give back: its last DIMM, or
+        any part of what its virtio-mem has.
+        """
+        memory = self._subject.server.memory()
+        step_mb = rng.choice(STEPS_MB)
+        most_mb = memory['current_mb'] - memory['min_mb']
+        if (not most_mb or fault.is_of_growth or
+                rng.random() >= SHRINKING):
+            return step_mb
+        if self._subject.has_dimms:
+            return -memory['devices'][-1]['size_mb']
+        return -min(step_mb, most_mb)
 
     def _judge(self, name, fault, attempt, before_mb):
         self._subject.wait_idle()

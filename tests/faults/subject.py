@@ -21,8 +21,11 @@ import tenacity
 from tests.live import cloud
 
 NAME = 'faults'
-#: Every second server is bound to the NUMA node of the host.
-FLAVORS = ('elastic-numa', 'elastic')
+#: Servers are of these in turns: one is bound to the NUMA node of the host,
+#: one has the memory model virtio-mem.
+FLAVORS = ('elastic-numa', 'elastic', 'elastic-vmem')
+#: Its guests give back what their kernel does not use for itself.
+VIRTIO_MEM, VIRTIO_MEM_IMAGE = 'elastic-vmem', 'memhotplug-x86_64-movable'
 BLOCK_MB = 128
 #: A server that has grown beyond this is replaced by a new one.
 LARGEST_MB = 2560
@@ -36,24 +39,37 @@ class Subject:
     """A server, made when it is needed and used for several rounds.
 
     :param books: the ``books.Books``
+    :param flavors: of ``FLAVORS``, those that its servers are of
     """
 
-    def __init__(self, books):
+    def __init__(self, books, flavors=FLAVORS):
         self._books = books
-        self._flavors = itertools.cycle(FLAVORS)
+        self._flavors = itertools.cycle(flavors)
+        self._flavor = None
         self.server = None
+
+    @property
+    def has_dimms(self):
+        """Whether the server gets a device with each growth."""
+        return self._flavor != VIRTIO_MEM
 
     def prepare(self):
         """Have a running server with room for another resize."""
         if self.server is not None and self._is_worn():
             self.delete()
         if self.server is None:
-            self.server = cloud.create_server(
-                'x86_64', next(self._flavors), NAME)
-            self.server.wait()
+            self._create()
         self.server.wait_guest('first report', bool)
-        if self.server.memory()['slots']['free'] < FREE_SLOTS:
+        if (self.has_dimms and
+                self.server.memory()['slots']['free'] < FREE_SLOTS):
             self.reboot()
+
+    def _create(self):
+        self._flavor = next(self._flavors)
+        self.server = cloud.create_server(
+            'x86_64', self._flavor, NAME,
+            image=None if self.has_dimms else VIRTIO_MEM_IMAGE)
+        self.server.wait()
 
     def _is_worn(self):
         server = self.server.fresh
