@@ -246,6 +246,8 @@ class TestWorking(CompositionsTestBase):
         self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.driver.LibvirtDriver._check_vtpm_support'))
         super().setUp()
+        # As Nova does it by default.
+        self.flags(mem_stats_period_seconds=10, group='libvirt')
 
     def _setup_compute_service(self):
         super()._setup_compute_service()
