@@ -143,6 +143,7 @@ class TestServersFromBefore(OptingInTestBase):
             'min_mb': 512, 'max_mb': 512, 'step_mb': None,
             'slots': {'total': 0, 'used': 0, 'free': 0},
             'devices': [], 'zero_node': None, 'strategy': None,
+            'usable_mb': None, 'usable_evidence': 'none',
             'bounce_buffer_mb': None, 'guest': None, 'last_resize': None,
         }, {key: memory[key] for key in memory if key not in (
             'reasons', 'can_grow', 'source')})

@@ -84,7 +84,9 @@ class PlanTestBase(base.MemoryTestBase):
         self.assertIsNotNone(from_host.pop('guest'))
         self.assertIsNone(from_note.pop('min_mb'))
         self.assertIsNotNone(from_host.pop('min_mb'))
-        del from_note['source'], from_host['source']
+        for said in (from_note, from_host):
+            # The guest was asked in one of them alone.
+            del said['source'], said['usable_mb'], said['usable_evidence']
         for dev in from_host['devices']:
             dev['alias'] = dev['address'] = None
         self.assertEqual(from_host, from_note)
@@ -116,6 +118,7 @@ class TestSource(PlanTestBase):
             'min_mb': None, 'max_mb': 4096, 'step_mb': 128,
             'slots': {'total': 8, 'used': 0, 'free': 8},
             'devices': [], 'zero_node': 1, 'strategy': 'shim',
+            'usable_mb': 512, 'usable_evidence': 'device',
             'bounce_buffer_mb': 64,
             'guest': None, 'can_grow': True, 'reasons': [],
             'last_resize': None, 'source': 'note',
@@ -444,11 +447,11 @@ class TestNote(PlanTestBase):
         server = self.boot_elastic()
         confirm = look.Look.confirm
 
-        def confirm_late(seen):
+        def confirm_late(seen, changes):
             time.sleep(2 * resize.METADATA_AGE)
             self.api.post_server_action(
                 server['id'], {'lock': {'locked_reason': 'mine'}})
-            confirm(seen)
+            return confirm(seen, changes)
 
         with mock.patch.object(look.Look, 'confirm', confirm_late):
             self.grow(server, 1024)
