@@ -168,15 +168,16 @@ def check_growth(
     :param slots: memory slots to boot with
     :raises InvalidSpec: if it never can
     """
-    if slots < nodes:
-        raise errors.InvalidSpec(
-            key=SLOTS, value=spec.slots, rule='each growth takes one for '
-            'each of the %d NUMA nodes of the flavor' % nodes)
     if spec.max_memory_mb < memory_mb + nodes * step_mb:
         raise errors.InvalidSpec(
             key=MAX_MEMORY_MB, value=spec.max_memory_mb,
             rule='memory is added to %d MiB in steps of %d MiB' % (
                 memory_mb, nodes * step_mb))
+    # A guest that cannot grow by a step may have no slots for that reason.
+    if slots < nodes:
+        raise errors.InvalidSpec(
+            key=SLOTS, value=spec.slots, rule='each growth takes one for '
+            'each of the %d NUMA nodes of the flavor' % nodes)
 
 
 def is_true(value: object) -> bool:

@@ -136,10 +136,10 @@ class TestSource(PlanTestBase):
         memory, plan, codes = self.plan_from('note', server, 2048)
         self.assertEqual({'total': 8, 'used': 2, 'free': 6}, memory['slots'])
         self.assertEqual(
-            [{'model': 'dimm', 'node': 1, 'size_mb': 512, 'slot': 0,
-              'alias': None, 'address': None},
-             {'model': 'dimm', 'node': 1, 'size_mb': 256, 'slot': 1,
-              'alias': None, 'address': None}], memory['devices'])
+            [{'model': 'dimm', 'node': 1, 'slot': slot, 'alias': None,
+              'address': None, 'size_mb': size_mb, 'capacity_mb': size_mb,
+              'requested_mb': size_mb, 'taken_mb': size_mb}
+             for slot, size_mb in enumerate((512, 256))], memory['devices'])
         self.assertEqual('done', memory['last_resize']['status'])
         self.assert_note_is_true(server, 2048)
 

@@ -51,6 +51,10 @@ MALFORMED_QUERIES = (
 )
 
 
+#: What os-memory says of a device: a DIMM gives all it has.
+SIZES = ('size_mb', 'capacity_mb', 'requested_mb', 'taken_mb')
+
+
 class TestShow(base.MemoryTestBase):
 
     def test_fresh_server(self):
@@ -80,10 +84,10 @@ class TestShow(base.MemoryTestBase):
         aliases = {dev.pop('alias') for dev in memory['devices']}
         self.assertEqual(2, len(aliases - {None}))
         self.assertEqual(
-            [{'model': 'dimm', 'node': 1, 'size_mb': 512, 'slot': 0,
-              'address': '0x100000000'},
-             {'model': 'dimm', 'node': 1, 'size_mb': 256, 'slot': 1,
-              'address': '0x120000000'}],
+            [{'model': 'dimm', 'node': 1, 'slot': 0,
+              'address': '0x100000000', **dict.fromkeys(SIZES, 512)},
+             {'model': 'dimm', 'node': 1, 'slot': 1,
+              'address': '0x120000000', **dict.fromkeys(SIZES, 256)}],
             memory['devices'])
 
     def test_plan(self):
