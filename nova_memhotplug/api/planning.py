@@ -100,15 +100,21 @@ def at_hand(instance: ty.Any) -> Report:
         metadata
     :returns: what can be said without asking anybody
     """
-    try:
-        spec = specs.spec_of(instance.flavor)
-    except errors.InvalidSpec:
-        spec = None
+    spec, _refusal = _flavor_says(instance)
     seen = None
     if spec and instance.vm_state in states.HAS_LIVE_DOMAIN:
         seen = _noted(instance)
     return Report(Known(NOTE if seen else FLAVOR, seen), spec,
                   instance.flavor.memory_mb)
+
+
+def _flavor_says(instance: ty.Any) -> _FlavorSays:
+    """Read what the flavor says, and what is wrong with that."""
+    try:
+        spec = specs.spec_of(instance.flavor)
+    except errors.InvalidSpec as refusal:
+        return None, refusal
+    return spec, None if spec else errors.NotElastic()
 
 
 def _noted(instance: ty.Any) -> observations.Observation | None:
@@ -268,12 +274,7 @@ class Inquiry:
 
     @functools.cached_property
     def _flavor_says(self) -> _FlavorSays:
-        """What the flavor says, and what is wrong with that."""
-        try:
-            spec = specs.spec_of(self._instance.flavor)
-        except errors.InvalidSpec as refusal:
-            return None, refusal
-        return spec, None if spec else errors.NotElastic()
+        return _flavor_says(self._instance)
 
     @property
     def _spec(self) -> memory_spec.MemorySpec | None:

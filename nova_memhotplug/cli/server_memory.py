@@ -92,10 +92,7 @@ def parse_number(text: str) -> int:
     :returns: the number
     :raises: argparse.ArgumentTypeError
     """
-    if not re.fullmatch(r'[0-9]+', text) or int(text) == 0:
-        raise argparse.ArgumentTypeError(
-            "'%s' is no number of servers: give 1 or more" % text)
-    return int(text)
+    return _positive(text, 'number of servers: give 1 or more')
 
 
 def parse_timeout(text: str) -> int:
@@ -105,9 +102,12 @@ def parse_timeout(text: str) -> int:
     :returns: the seconds
     :raises: argparse.ArgumentTypeError
     """
+    return _positive(text, 'time: give whole seconds, 1 or more')
+
+
+def _positive(text: str, wanted: str) -> int:
     if not re.fullmatch(r'[0-9]+', text) or int(text) == 0:
-        raise argparse.ArgumentTypeError(
-            "'%s' is no time: give whole seconds, 1 or more" % text)
+        raise argparse.ArgumentTypeError("'%s' is no %s" % (text, wanted))
     return int(text)
 
 
